@@ -1,0 +1,42 @@
+# Two commands: `make demo` and `make test`. Both need Python 3.11 or newer and a package registry, nothing else.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo stop test check lock clean
+
+# What runs: the proxy and its sandbox, from the lock.
+$(VENV)/run.done: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Darkroom needs Python 3.11 or newer, not " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# What tests: the same, and the tools.
+$(VENV)/dev.done: $(VENV)/run.done requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/run.done
+	@$(BIN)/darkroom demo $(if $(IMAGE),--image "$(IMAGE)")
+
+stop: $(VENV)/run.done
+	@$(BIN)/darkroom demo --stop
+
+test: $(VENV)/dev.done check
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/dev.done
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+# Pinned with hashes, for every platform; without the registry's address, so that any mirror serves.
+LOCK := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
+lock: $(VENV)/dev.done
+	$(LOCK) --extra sandbox --group build pyproject.toml -o requirements.lock
+	$(LOCK) --extra sandbox --group build --group dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,76 @@
+"""Darkroom's core: a reverse proxy whose features are plugins. These names are its API; nothing else is."""
+
+from .config import Secret
+from .errors import (
+    ClientError,
+    ConfigError,
+    Failure,
+    Fault,
+    InvalidReply,
+    NotFound,
+    Overloaded,
+    ProxyError,
+    TooLarge,
+    UpstreamError,
+    UpstreamRefusal,
+    UpstreamTimeout,
+)
+from .hookspecs import hookimpl, hookspec
+from .message import (
+    COST,
+    MODEL,
+    PROVIDER,
+    RECEIPT,
+    USAGE,
+    Body,
+    Data,
+    Ended,
+    Exchange,
+    Handler,
+    Key,
+    Lease,
+    Memory,
+    Middleware,
+    Piece,
+    Request,
+    Response,
+)
+from .state import State
+
+__version__ = "1.0.0.dev0"
+
+__all__ = [
+    "COST",
+    "MODEL",
+    "PROVIDER",
+    "RECEIPT",
+    "USAGE",
+    "Body",
+    "ClientError",
+    "ConfigError",
+    "Data",
+    "Ended",
+    "Exchange",
+    "Failure",
+    "Fault",
+    "Handler",
+    "InvalidReply",
+    "Key",
+    "Lease",
+    "Memory",
+    "Middleware",
+    "NotFound",
+    "Overloaded",
+    "Piece",
+    "ProxyError",
+    "Request",
+    "Response",
+    "Secret",
+    "State",
+    "TooLarge",
+    "UpstreamError",
+    "UpstreamRefusal",
+    "UpstreamTimeout",
+    "hookimpl",
+    "hookspec",
+]

@@ -1,0 +1,129 @@
+"""From names in the config to plugins that are built, registered and checked."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, is_dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from .config import Config, Source, build, examine, read
+from .errors import ConfigError, Fault
+from .hookspecs import PROJECT, CoreHooks
+
+Installed = Mapping[str, "EntryPoint | type[Any]"]  # plugin name -> its entry point, or the class itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A config and its plugins: built, registered and checked, not yet started."""
+
+    config: Config
+    plugins: pluggy.PluginManager
+
+    def having(self, hook: str) -> list[tuple[str, Any]]:
+        """(plugin name, bound method) of every plugin that implements `hook`, in the operator's order."""
+        methods = {impl.plugin_name: impl.function for impl in getattr(self.plugins.hook, hook).get_hookimpls()}
+        return [(name, methods[name]) for name in self.config.proxy.plugins if name in methods]
+
+
+def installed() -> dict[str, EntryPoint | type[Any]]:
+    """Every plugin on this machine, by the name of its entry point."""
+    return {point.name: point for point in entry_points(group=PROJECT)}
+
+
+def load_file(path: Path) -> Loaded:
+    """Read a file and bring its plugins up to the point of serving. Raises ConfigError with every fault."""
+    return load(*read(path))
+
+
+def load(table: Mapping[str, object], source: Source | None = None, known: Installed | None = None) -> Loaded:
+    """The same for a table; `known` are the plugins there are, by default the installed ones."""
+    known = installed() if known is None else known
+    config, faults = examine(table, source or Source())
+    faults += _stray_tables(config, known)
+    built: list[tuple[str, object]] = []
+    for position, name in enumerate(config.proxy.plugins):
+        try:
+            built.append((name, _build(name, position, config, known)))
+        except ConfigError as error:
+            faults += error.faults
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(CoreHooks)
+    for name, plugin in reversed(built):  # pluggy calls the last registered first
+        try:
+            manager.register(plugin, name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            faults.append(Fault(f"plugins.{name}", str(error)))
+    loaded = Loaded(config=config, plugins=manager)
+    failed = {name for name in config.proxy.plugins if name not in dict(built)}
+    faults += _connect(loaded, failed, complete=not faults)
+    if faults:
+        raise ConfigError(faults)
+    return loaded
+
+
+def _connect(loaded: Loaded, failed: Collection[str], *, complete: bool) -> list[Fault]:
+    """Let plugins declare their hooks, then look for implementations that nobody declared."""
+    faults: list[Fault] = []
+    for name, addhooks in loaded.having("proxy_addhooks"):
+        try:
+            addhooks(pluginmanager=loaded.plugins)
+        except ConfigError as error:
+            faults += [fault for fault in error.faults if not _follows(fault, failed)]
+        except (pluggy.PluginValidationError, ValueError, TypeError) as error:
+            faults.append(Fault(f"plugins.{name}", str(error)))
+    if complete and not faults:
+        try:
+            loaded.plugins.check_pending()
+        except pluggy.PluginValidationError as error:
+            owner = loaded.plugins.get_name(error.plugin) or "?"
+            faults.append(Fault(f"plugins.{owner}", f"{error}; list the plugin that declares this hook, or mark it optional"))
+    return faults
+
+
+def _follows(fault: Fault, failed: Collection[str]) -> bool:
+    """Whether somebody only misses what a plugin would have brought that failed itself: its own fault is the one to tell."""
+    return fault.missing.partition(".")[0] in failed
+
+
+def _build(name: str, position: int, config: Config, known: Installed) -> object:
+    where = f"proxy.plugins[{position}]"
+    if name not in known:
+        near = difflib.get_close_matches(name, list(known), n=1)
+        mend = f"did you mean {near[0]!r}?" if near else f"installed are {', '.join(sorted(known)) or 'none'}"
+        raise ConfigError([Fault(where, f"no plugin {name!r} is installed; {mend}")])
+    try:
+        cls = resolve(known[name])
+    except Exception as error:  # whatever a stranger's module raises while it is imported
+        raise ConfigError([Fault(where, f"plugin {name!r} cannot be imported: {_import_fault(error)}")]) from error
+    if not (isinstance(cls, type) and is_dataclass(cls)):
+        raise ConfigError([Fault(where, f"plugin {name!r} is not a dataclass, so it has no config fields")])
+    return build(cls, config.tables.get(name, {}), f"plugins.{name}", config.source)
+
+
+def resolve(entry: EntryPoint | type[Any]) -> Any:
+    """The class behind an entry point."""
+    return entry.load() if isinstance(entry, EntryPoint) else entry
+
+
+def _import_fault(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}"
+    shadow = getattr(sys.modules.get("plugins"), "__file__", None)
+    # Ours is a namespace package and has no file: one that has is somebody else's `plugins`, and hides ours.
+    return f"{text} (a package named 'plugins' at {shadow} hides the proxy's own)" if shadow else text
+
+
+def _stray_tables(config: Config, known: Installed) -> list[Fault]:
+    """A table may stay while its plugin is off; one that nearly bears a plugin's name is a slip of the hand."""
+    faults = []
+    for name in config.tables:
+        near = difflib.get_close_matches(name, list(known), n=1)
+        if name not in known and name not in config.proxy.plugins and near:
+            faults.append(Fault(f"plugins.{name}", f"no plugin of this name is installed; did you mean {near[0]!r}?"))
+    return faults

@@ -1,0 +1,419 @@
+"""What passes through the proxy: bodies in pieces, requests, responses, and the exchange they belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+import zlib
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar, overload, runtime_checkable
+
+import orjson
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
+from yarl import URL
+
+from .errors import ClientError, Overloaded, TooLarge
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+Data = bytes | bytearray | memoryview
+
+CHUNK = 256 * 1024  # bytes written at once; large enough to be cheap, small enough that a slow reader costs no memory
+
+# RFC 9110 7.6.1, and the two that every proxy also drops.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def end_to_end(headers: MultiMapping[str]) -> CIMultiDict[str]:
+    """`headers` without those that speak of one connection only, the ones that Connection names among them."""
+    dropped = HOP_BY_HOP
+    if "Connection" in headers:
+        named = {name.strip().lower() for line in headers.getall("Connection") for name in line.split(",")}
+        dropped = HOP_BY_HOP | named
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+
+
+class Memory:
+    """One budget of bytes in flight for the process; whoever buffers takes from it through an exchange's `Lease`.
+
+    `patience` is how many seconds a request that holds nothing may wait for room.
+    """
+
+    def __init__(self, limit: int, patience: float = 5.0) -> None:
+        self.limit = limit
+        self.patience = patience
+        self.used = 0
+        self.waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def lease(self) -> Lease:
+        return Lease(self)
+
+    def fits(self, n: int) -> bool:
+        return self.used + n <= self.limit
+
+    def give(self, n: int) -> None:
+        self.used -= n
+        self._admit()
+
+    async def wait(self, n: int) -> None:
+        """Wait for room for `n` bytes, first come first served, and take it."""
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.append((n, turn))
+        try:
+            async with asyncio.timeout(self.patience):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.give(n)  # admitted in the very moment of giving up
+            else:
+                self.waiting.remove((n, turn))
+                self._admit()
+            if isinstance(error, TimeoutError):
+                raise _full() from None
+            raise
+
+    def _admit(self) -> None:
+        for n, turn in list(self.waiting):
+            if turn.done():
+                continue  # it gave up, and will take itself out of the queue
+            if not self.fits(n):
+                return
+            self.used += n
+            self.waiting.remove((n, turn))
+            turn.set_result(None)
+
+
+def _full() -> Overloaded:
+    return Overloaded("the proxy holds as much request and image data as it may (proxy.limits.memory); try again soon")
+
+
+class Lease:
+    """What one exchange holds of the process's `Memory`; given back when the exchange ends."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self.held = 0
+
+    async def take(self, n: int) -> None:
+        """Account for `n` bytes that are about to be held.
+
+        Waits only while this exchange holds nothing: two half-read uploads that waited for each other would wait for ever.
+        Raises Overloaded (503), or TooLarge (413) where `n` alone is over the budget.
+        """
+        memory = self._memory
+        if n > memory.limit:
+            raise TooLarge(f"this request needs {n} bytes of memory; the proxy has {memory.limit} (proxy.limits.memory)")
+        if memory.fits(n) and (self.held or not memory.waiting):
+            memory.used += n
+        elif self.held:
+            raise _full()
+        else:
+            await memory.wait(n)
+        self.held += n
+
+    def give(self, n: int) -> None:
+        """Give `n` bytes back before the exchange ends."""
+        self.held -= n
+        self._memory.give(n)
+
+    def release(self) -> None:
+        """Give everything back."""
+        if self.held:
+            self.give(self.held)
+
+
+@runtime_checkable
+class Piece(Protocol):
+    """Bytes that are made when they are written, as often as somebody asks: a file, the base64 of a picture."""
+
+    @property
+    def size(self) -> int: ...
+
+    def chunks(self) -> Iterator[Data]: ...
+
+
+class Body:
+    """Pieces in hand, which can be read any number of times, or a stream, which can be read once.
+
+    `size` is the length in bytes where it is known. Nothing here joins pieces: a writer takes `chunks()`.
+    """
+
+    __slots__ = ("_stream", "pieces", "size")
+
+    def __init__(self, *pieces: Data | Piece) -> None:
+        self.pieces = pieces
+        self.size: int | None = sum(p.size if isinstance(p, Piece) else len(p) for p in pieces)
+        self._stream: AsyncGenerator[Data, None] | None = None
+
+    @classmethod
+    def stream(cls, chunks: AsyncGenerator[Data, None], size: int | None = None) -> Body:
+        body = cls()
+        body._stream = chunks
+        body.size = size
+        return body
+
+    @property
+    def in_hand(self) -> bool:
+        return self._stream is None
+
+    async def chunks(self) -> AsyncGenerator[Data, None]:
+        """The bytes, in chunks of at most about 256 KiB. Close it (`aclosing`) when leaving early."""
+        if self._stream is not None:
+            async with aclosing(self._stream) as stream:
+                async for chunk in stream:
+                    yield chunk
+            return
+        for piece in self.pieces:
+            if isinstance(piece, Piece):
+                for chunk in piece.chunks():
+                    yield chunk
+            else:
+                view = memoryview(piece)
+                for start in range(0, len(view), CHUNK):
+                    yield view[start : start + CHUNK]
+
+    async def read(self, memory: Lease, *, limit: int) -> Body:
+        """This body in hand, as one piece, taken from `memory`. Raises TooLarge (413) over `limit` bytes."""
+        if self.in_hand:
+            return self
+        if self.size is not None:
+            if self.size > limit:
+                raise TooLarge(f"the body has {self.size} bytes; the limit is {limit}")
+            await memory.take(self.size)
+        data = bytearray()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                if len(data) + len(chunk) > limit:
+                    raise TooLarge(f"the body is longer than the limit of {limit} bytes")
+                if self.size is None:
+                    await memory.take(len(chunk))
+                data += chunk
+        return Body(data)
+
+    def contiguous(self) -> Data:
+        """The one piece of a body that `read` brought in hand."""
+        if len(self.pieces) == 1 and not isinstance(self.pieces[0], Piece):
+            return self.pieces[0]
+        return b"".join(bytes(c) for p in self.pieces for c in (p.chunks() if isinstance(p, Piece) else [p]))
+
+    async def aclose(self) -> None:
+        """Give up a stream that nobody will read to its end."""
+        if self._stream is not None:
+            await self._stream.aclose()
+
+
+async def decode(data: Data, encoding: str, memory: Lease, *, limit: int) -> Data:
+    """`data` without its Content-Encoding, within `limit` bytes. Raises ClientError (400, 415) or TooLarge (413)."""
+    for name in reversed([part.strip().lower() for part in encoding.split(",") if part.strip()]):
+        if name == "identity":
+            continue
+        if name not in ("gzip", "x-gzip", "deflate"):
+            raise ClientError(
+                f"Content-Encoding {name!r} is not understood here; send gzip, deflate or none",
+                status=415,
+                code="unsupported_encoding",
+            )
+        data = await _inflate(data, name, memory, limit)
+    return data
+
+
+async def _inflate(data: Data, name: str, memory: Lease, limit: int) -> Data:
+    # "deflate" is zlib by RFC 9110 8.4.1.2, and raw deflate from some clients.
+    raw = name == "deflate" and (len(data) < 2 or data[0] & 0x0F != 8 or (data[0] * 256 + data[1]) % 31)
+    inflater = zlib.decompressobj(-15 if raw else 47)
+    out = bytearray()
+    view = memoryview(data)
+    try:
+        for start in range(0, len(view), CHUNK):
+            rest: Data = view[start : start + CHUNK]
+            while rest:
+                piece = inflater.decompress(rest, CHUNK)
+                rest = inflater.unconsumed_tail
+                if len(out) + len(piece) > limit:
+                    raise TooLarge(f"the body is longer than the limit of {limit} bytes once decompressed")
+                await memory.take(len(piece))
+                out += piece
+                if inflater.eof:
+                    break
+            await asyncio.sleep(0)
+    except zlib.error as error:
+        raise ClientError(f"the body is not valid {name}: {error}", code="invalid_encoding") from None
+    out += inflater.flush(CHUNK)
+    if not inflater.eof:
+        raise ClientError(f"the body is cut: its {name} stream has no end", code="invalid_encoding")
+    return out
+
+
+class Key(Generic[T]):
+    """Names one typed value of an exchange. Two keys of the same name are two keys."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Key({self.name!r})"
+
+
+# Well-known keys: a ledger or a log may read them without knowing who wrote them.
+MODEL: Key[str] = Key("model")  # what the client asked for
+PROVIDER: Key[str] = Key("provider")  # who served it
+USAGE: Key[Mapping[str, object]] = Key("usage")  # OpenAI's `usage` shape
+COST: Key[Mapping[str, object]] = Key("cost")  # {"amount": "0.030", "currency": "USD", ...}
+RECEIPT: Key[str] = Key("receipt")  # id of the signed receipt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How an exchange ended. Times are seconds."""
+
+    status: int  # 0 if no answer was begun
+    received: int  # bytes of the request's body
+    sent: int  # bytes of the answer's body
+    total: float  # from the request's head to the last byte or the cut
+    upstream: float  # waited for upstreams to begin their answers
+    error: str | None  # why it was cut, or what was answered with an error; never a secret
+
+
+_SANE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/+=@-]{0,127}", re.ASCII)
+
+
+@dataclass(eq=False)
+class Exchange:
+    """One client request's whole life; every Request that a plugin derives from it carries the same one.
+
+    `id` is the client's `x-request-id` if it is sane, else a new one; it is returned in the answer.
+    """
+
+    method: str = "GET"
+    target: str = "/"
+    client: str = ""  # address of the peer
+    asked_id: str | None = None
+    memory: Lease = field(default_factory=lambda: Lease(Memory(1 << 30)))
+    spawn: Callable[[Coroutine[Any, Any, object]], object] = asyncio.ensure_future  # where `later` puts its work
+
+    def __post_init__(self) -> None:
+        asked = self.asked_id or ""
+        self.id = asked if _SANE_ID.fullmatch(asked) else f"req_{uuid.uuid4().hex}"
+        self.started = time.monotonic()
+        self.started_at = time.time()
+        self.received = 0
+        self.sent = 0
+        self.upstream = 0.0
+        self._values: dict[Key[Any], Any] = {}
+        self._callbacks: list[Callable[[Ended], None]] = []
+
+    def __getitem__(self, key: Key[T]) -> T:
+        return self._values[key]  # type: ignore[no-any-return]  # a Key[T] is only ever set with a T
+
+    def __setitem__(self, key: Key[T], value: T) -> None:
+        self._values[key] = value
+
+    def __contains__(self, key: Key[Any]) -> bool:
+        return key in self._values
+
+    @overload
+    def get(self, key: Key[T]) -> T | None: ...
+    @overload
+    def get(self, key: Key[T], default: D) -> T | D: ...
+    def get(self, key: Key[Any], default: Any = None) -> Any:
+        return self._values.get(key, default)
+
+    def on_end(self, callback: Callable[[Ended], None]) -> None:
+        """Call `callback` once, after the last byte or the cut, with every value final."""
+        self._callbacks.append(callback)
+
+    def later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run `work` in the background; a server that stops waits for it."""
+        self.spawn(work)
+
+    def end(self, *, status: int, error: str | None) -> list[Exception]:
+        """Called by the server alone. Returns what the callbacks raised."""
+        self.memory.release()
+        ended = Ended(
+            status=status,
+            received=self.received,
+            sent=self.sent,
+            total=time.monotonic() - self.started,
+            upstream=self.upstream,
+            error=error,
+        )
+        raised: list[Exception] = []
+        for callback in self._callbacks:
+            try:
+                callback(ended)
+            except Exception as fault:  # noqa: BLE001  # one plugin's fault must not cost the others their record
+                raised.append(fault)
+        self._callbacks.clear()
+        return raised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A request on its way to an upstream. `target` is path and query, byte for byte.
+
+    `origin` is None for what the routes decide, or the origin of a call that a plugin makes with its own credentials.
+    """
+
+    exchange: Exchange
+    method: str
+    target: str
+    headers: CIMultiDictProxy[str] | CIMultiDict[str]
+    body: Body
+    origin: URL | None = None
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        return self.target.partition("?")[2]
+
+    async def buffered(self, limit: int) -> Request:
+        """This request with its body in hand, byte for byte as it came. Raises TooLarge (413)."""
+        if self.body.in_hand:
+            return self
+        return replace(self, body=await self.body.read(self.exchange.memory, limit=limit))
+
+    async def decoded(self, limit: int) -> Data:
+        """The body in hand without its Content-Encoding, within `limit` bytes. Raises ClientError, TooLarge."""
+        body = await self.body.read(self.exchange.memory, limit=limit)
+        encoding = self.headers.get("Content-Encoding", "")
+        return await decode(body.contiguous(), encoding, self.exchange.memory, limit=limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """An answer on its way to the client. The server takes Content-Length from `body.size`."""
+
+    status: int
+    headers: CIMultiDictProxy[str] | CIMultiDict[str] = field(default_factory=CIMultiDict)
+    body: Body = field(default_factory=Body)
+
+    @classmethod
+    def json(cls, value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """A small JSON answer; large ones are written in pieces."""
+        fields = CIMultiDict({"Content-Type": "application/json", **(headers or {})})
+        return cls(status=status, headers=fields, body=Body(orjson.dumps(value)))
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+Middleware = Callable[[Request, Handler], Awaitable[Response]]
