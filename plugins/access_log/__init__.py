@@ -1,0 +1,51 @@
+"""One line for each exchange, written when it ends: the smallest real plugin."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from proxy_core import MODEL, PROVIDER, RECEIPT, Ended, Handler, Middleware, Request, Response, hookimpl
+
+log = logging.getLogger("darkroom.access")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessLog:
+    """The fields are the keys of ``[plugins.access_log]`` in config.toml.
+
+    What a line holds is chosen, never a header or a body, so that no secret and no picture gets into it. `query` says
+    whether the query string is written; some services take keys there.
+    """
+
+    query: bool = False
+
+    @hookimpl
+    def proxy_middleware(self) -> Middleware:
+        async def watch(request: Request, next: Handler) -> Response:
+            exchange = request.exchange
+            target = request.target if self.query else request.path
+
+            def write(ended: Ended) -> None:
+                fields: dict[str, object] = {
+                    "request_id": exchange.id,
+                    "client": exchange.client,
+                    "method": exchange.method,
+                    "target": target[:1000],
+                    "status": ended.status,
+                    "received": ended.received,
+                    "sent": ended.sent,
+                    "total_ms": round(ended.total * 1000, 1),
+                    "upstream_ms": round(ended.upstream * 1000, 1),
+                }
+                for key in (MODEL, PROVIDER, RECEIPT):
+                    if key in exchange:
+                        fields[key.name] = exchange[key]
+                if ended.error is not None:
+                    fields["error"] = ended.error
+                log.info("%s %s %s", exchange.method, target[:200], ended.status, extra=fields)
+
+            exchange.on_end(write)
+            return await next(request)
+
+        return watch
