@@ -1,0 +1,167 @@
+"""What a client asks, read from its form and checked: shared by all dialects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from proxy_core import ClientError, Data, Exchange, Piece
+
+from .model import Image, Job, Link, Result
+from .wire import Form
+
+Extra = Mapping[str, object]
+
+LINK_LENGTH = 8192  # characters of a link; a longer one is a slip, or an attack
+
+
+@dataclass(frozen=True)
+class Given:
+    """A picture that the client gave, and where in its request it stands."""
+
+    value: Image | Link
+    param: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A client's request in its own words, before it is known who serves it."""
+
+    prompt: str
+    references: tuple[Given, ...] = ()
+    mask: Given | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # fields of Job, checked
+    extra: Mapping[str, Any] = field(default_factory=dict)  # every other field that was sent
+    stream: bool = False
+    notes: tuple[str, ...] = ()  # what is served differently from what was asked
+
+
+class Dialect(Protocol):
+    """A client's request format: how it asks, and what it reads."""
+
+    def parse(self, form: Form) -> Ask: ...
+
+    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+        """The whole answer as JSON. `extra` stands at its top level, `items` beside each picture."""
+
+    def render_events(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+        """The whole answer as server-sent events; `extra` stands in the last that the client knows anyway."""
+
+
+def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], references: Sequence[Given], **more: Any) -> Ask:
+    """An Ask of a form's top-level `fields`, of which the dialect has `used` some itself. Raises ClientError."""
+    options: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in fields.items():
+        if name in used or value is None:
+            continue
+        if name in _READERS:
+            options[name] = _READERS[name](value, name)
+        else:
+            extra[name] = value
+    return Ask(prompt=prompt, references=tuple(references), options=options, extra=extra, **more)
+
+
+def job(asked: Ask, *, name: str, model: str, like: str, request_sha256: str) -> Job:
+    """The Job of an Ask. Its mask is bytes by now."""
+    mask = asked.mask.value if asked.mask is not None else None
+    blank = Job(
+        name=name,
+        model=model,
+        like=like,
+        prompt=asked.prompt,
+        references=tuple(given.value for given in asked.references),
+        mask=mask if isinstance(mask, Image) else None,
+    )
+    return replace(blank, extra=asked.extra, stream=asked.stream, request_sha256=request_sha256, **asked.options)
+
+
+def text(value: object, param: str) -> str:
+    """`value` if it is a string, else ClientError naming `param`."""
+    if not isinstance(value, str):
+        raise ClientError(f"{param} must be a string, not {kind(value)}", param=param, code="invalid_type")
+    return value
+
+
+def integer(value: object, param: str) -> int:
+    """An integer, or the text of one: multipart forms have only text."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ClientError(f"{param} must be an integer, not {kind(value)}", param=param, code="invalid_type")
+    return value
+
+
+def boolean(value: object, param: str) -> bool:
+    """A boolean, or the text of one."""
+    if value is None or value in ("", "false", "False", False):
+        return False
+    if value in ("true", "True", True):
+        return True
+    raise ClientError(f"{param} must be true or false, not {kind(value)}", param=param, code="invalid_type")
+
+
+def kind(value: object) -> str:
+    """A JSON value's type in a client developer's words."""
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return "null" if value is None else names.get(type(value), "something else")
+
+
+def _count(value: object, param: str) -> int:
+    n = integer(value, param)
+    if n < 1:
+        raise ClientError(f"n must be at least 1, not {n}", param=param, code="invalid_value")
+    return n
+
+
+def _seed(value: object, param: str) -> int:
+    seed = integer(value, param)
+    if not -(2**63) <= seed < 2**63:
+        raise ClientError("seed must fit 64 bits", param=param, code="invalid_value")
+    return seed
+
+
+_READERS: dict[str, Any] = {
+    "n": _count,
+    "seed": _seed,
+    **dict.fromkeys(("size", "aspect_ratio", "resolution", "quality", "output_format", "background"), text),
+}
+
+
+_DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
+
+
+def reference(value: str, param: str) -> Given:
+    """The picture behind a data URL, or a link. Raises ClientError that names `param`."""
+    if value[:5].lower() != "data:":
+        if re.match(r"https?://[^\s/]", value, re.IGNORECASE) and len(value) <= LINK_LENGTH:
+            return Given(Link(value), param)
+        raise ClientError(f"{param} must be an http(s) link or a data: URL", param=param, code="invalid_image_url")
+    match = _DATA_URL.match(value, 0, 1024)
+    if match is None or ";base64" not in match[2].lower():
+        raise ClientError(f"{param} must be a data: URL in base64", param=param, code="invalid_image_url")
+    return picture(value[match.end() :], param)
+
+
+def picture(encoded: str, param: str) -> Given:
+    """The picture in bare base64. Raises ClientError that names `param`."""
+    try:
+        image = Image.from_base64(encoded)
+    except ValueError as error:
+        raise ClientError(f"{param}: {error}", param=param, code="invalid_image") from None
+    return checked(image, param)
+
+
+def checked(image: Image, param: str) -> Given:
+    """`image`, if its first bytes are an image's. Raises ClientError that names `param`."""
+    if not image.size:
+        raise ClientError(f"{param} is empty", param=param, code="invalid_image")
+    if not image.media_type:
+        raise ClientError(
+            f"{param} is not an image in a known format (png, jpeg, webp, gif, bmp, tiff, heic, avif)",
+            param=param,
+            code="invalid_image",
+        )
+    return Given(image, param)

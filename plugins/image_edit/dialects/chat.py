@@ -1,0 +1,209 @@
+"""Images asked for in a conversation: POST /v1/chat/completions, plain and streamed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from proxy_core import ClientError, Data, Exchange, Piece
+
+from ..ask import Ask, Extra, Given, ask, boolean, kind, picture, reference, text
+from ..model import Image, Result
+from ..wire import Form, event_pieces, json_pieces
+
+Shape = Literal["objects", "strings", "content", "markdown"]
+
+# Fields that steer the transport or the conversation, and say nothing of the picture.
+_USED = frozenset(
+    {"model", "messages", "stream", "stream_options", "modalities", "user", "metadata", "store", "image_config"}
+)
+
+
+def _image_config(config: object) -> dict[str, object]:
+    """OpenRouter's `image_config`: {"aspect_ratio": "16:9", "image_size": "2K"}."""
+    if not isinstance(config, dict):
+        raise ClientError(f"image_config must be an object, not {kind(config)}", param="image_config", code="invalid_type")
+    return {"resolution" if name == "image_size" else str(name): value for name, value in config.items()}
+
+
+def _turn(content: object, where: str) -> tuple[list[str], list[Given]]:
+    """(texts, references) of one user turn."""
+    if content is None:
+        return [], []
+    if isinstance(content, str):
+        return [content], []
+    if not isinstance(content, list):
+        what = f"{where} must be a string or an array of parts, not {kind(content)}"
+        raise ClientError(what, param=where, code="invalid_type")
+    texts: list[str] = []
+    references: list[Given] = []
+    for place, part in enumerate(content):
+        here = f"{where}[{place}]"
+        if isinstance(part, str):
+            texts.append(part)
+        elif not isinstance(part, dict):
+            raise ClientError(f"{here} must be an object, not {kind(part)}", param=here, code="invalid_type")
+        elif part.get("type") in ("text", "input_text"):
+            texts.append(text(part.get("text"), f"{here}.text"))
+        else:
+            references.append(_picture_part(part, here))
+    return texts, references
+
+
+def _picture_part(part: Mapping[str, Any], where: str) -> Given:
+    match part.get("type"):
+        case "image_url" | "input_image":
+            return _image_url(part.get("image_url"), f"{where}.image_url")
+        case "image":
+            return _image_block(part, where)
+        case other:
+            shown = f"a part of type {other!r}"[:80] if isinstance(other, str) else "a part without a type"
+            raise ClientError(
+                f"{where} is {shown}, which an image model cannot use; send text, image_url or image",
+                param=where,
+                code="unsupported_content",
+            )
+
+
+def _image_url(value: object, where: str) -> Given:
+    """An object {"url": ...}, or the bare string that some clients send."""
+    if isinstance(value, dict):
+        value, where = value.get("url"), f"{where}.url"
+    return reference(text(value, where), where)
+
+
+def _image_block(part: Mapping[str, Any], where: str) -> Given:
+    """LangChain's block: {"base64": ...} or {"url": ...}, or the older {"source_type": ..., "data" or "url": ...}."""
+    for key in ("base64", "data"):
+        if part.get(key) is not None:
+            return picture(text(part[key], f"{where}.{key}"), f"{where}.{key}")
+    if part.get("url") is not None:
+        return reference(text(part["url"], f"{where}.url"), f"{where}.url")
+    raise ClientError(f"{where} has neither 'base64' nor 'url'", param=where, code="invalid_image_url")
+
+
+def _images(images: Sequence[Image]) -> list[dict[str, object]]:
+    return [{"type": "image_url", "image_url": {"url": image.data_url}, "index": i} for i, image in enumerate(images)]
+
+
+def _message(images: Sequence[Image], shape: Shape) -> dict[str, object]:
+    """A message or delta with the pictures in it (contracts: clients.md section 6 says who reads which shape)."""
+    match shape:
+        case "objects":
+            return {"content": "", "images": _images(images)}
+        case "strings":
+            return {"content": "", "images": [image.data_url for image in images]}
+        case "content":
+            return {"content": [{"type": "image_url", "image_url": {"url": image.data_url}} for image in images]}
+        case "markdown":
+            return {"content": Markdown(images)}
+
+
+class Markdown:
+    """A Piece: the pictures as Markdown, each a data URL. It stands in a JSON string, so its line breaks are escapes."""
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        self._images = images
+
+    @property
+    def size(self) -> int:
+        return sum(len(lead) + image.data_url.size + 1 for lead, image in self._led())
+
+    def chunks(self) -> Iterator[Data]:
+        for lead, image in self._led():
+            yield lead
+            yield from image.data_url.chunks()
+            yield b")"
+
+    def _led(self) -> Iterator[tuple[bytes, Image]]:
+        for place, image in enumerate(self._images):
+            yield b"\\n\\n![image](" if place else b"![image](", image
+
+
+def _merged(items: Sequence[Extra]) -> dict[str, object]:
+    return {name: value for item in items for name, value in item.items()}
+
+
+def _head(result: Result, exchange: Exchange, object_type: str) -> dict[str, object]:
+    # openrouter's SDK insists on a system_fingerprint key; null will do.
+    return {
+        "id": f"chatcmpl-{exchange.id}",
+        "object": object_type,
+        "created": int(time.time()),
+        "model": result.job.name,
+        "system_fingerprint": None,
+    }
+
+
+def _tail(result: Result) -> dict[str, object]:
+    usage = result.usage or {}
+    # A client that reads completion_tokens_details without reasoning_tokens in it fails: it is left out.
+    tokens = {
+        "prompt_tokens": usage.get("input_tokens", 0),
+        "completion_tokens": usage.get("output_tokens", 0),
+        "total_tokens": usage.get("total_tokens", 0),
+    }
+    return {"usage": tokens, "warnings": list(result.warnings)}
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The dialect. `shape` is how pictures stand in the answer."""
+
+    shape: Shape = "objects"
+
+    def parse(self, form: Form) -> Ask:
+        """Prompt: the text of all user turns, a line each. References: those of the latest user turn only.
+
+        That is the origin's behaviour (contracts: tee-gateway.md): each turn replaces the set, a text-only turn clears it.
+        """
+        fields = form.fields
+        messages = fields.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise ClientError("messages must be an array of at least one message", param="messages", code="invalid_type")
+        lines: list[str] = []
+        references: list[Given] = []
+        for place, message in enumerate(messages):
+            where = f"messages[{place}]"
+            if not isinstance(message, dict):
+                raise ClientError(f"{where} must be an object, not {kind(message)}", param=where, code="invalid_type")
+            if message.get("role") == "user":
+                spoken, references = _turn(message.get("content"), f"{where}.content")
+                lines += spoken
+        prompt = "\n".join(lines)
+        if not prompt.strip():
+            raise ClientError("no user message has any text, so there is no prompt", param="messages", code="missing_prompt")
+        config = fields.get("image_config")
+        return ask(
+            prompt,
+            {**fields, **_image_config(config)} if config is not None else fields,
+            used=_USED,
+            references=references,
+            stream=boolean(fields.get("stream"), "stream"),
+        )
+
+    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+        """The whole answer as JSON."""
+        message = {"role": "assistant", **_message(result.images, self.shape), **_merged(items)}
+        return json_pieces(
+            {
+                **_head(result, exchange, "chat.completion"),
+                "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+                **_tail(result),
+                **extra,
+            }
+        )
+
+    def render_events(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+        """One chunk with the pictures, the chunk that finishes, and `[DONE]`.
+
+        `strings` puts the pictures at the top of the chunk, where the origin's clients look for them.
+        """
+        head = _head(result, exchange, "chat.completion.chunk")
+        delta = {"role": "assistant", **_message(result.images, self.shape), **_merged(items)}
+        top = {"images": delta.pop("images")} if self.shape == "strings" else {}
+        first = {**head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}], **top}
+        last = {**head, "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]}
+        return [*event_pieces(first), *event_pieces({**last, **_tail(result), **extra}), b"data: [DONE]\n\n"]

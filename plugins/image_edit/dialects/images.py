@@ -1,0 +1,145 @@
+"""Images asked for by name: POST /v1/images/generations, and /v1/images/edits as multipart and as JSON."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxy_core import ClientError, Data, Exchange, Piece
+
+from ..ask import Ask, Extra, Given, ask, boolean, checked, kind, reference, text
+from ..model import Result
+from ..wire import Form, event_pieces, json_pieces
+
+_USED = frozenset({"model", "prompt", "stream", "partial_images", "response_format", "user", "safety_identifier"})
+_PICTURES = frozenset({"image", "images", "mask"})
+_FILE_NAMES = re.compile(r"image(\[[0-9]*\])?")
+
+
+def parse_generation(form: Form) -> Ask:
+    """A generation has no references; one that was sent is refused, never lost."""
+    for name in ("image", "images", "image[]", "image_url", "mask"):
+        if form.fields.get(name) or any(upload.name == name for upload in form.uploads):
+            raise ClientError(
+                f"{name!r} is a picture, and generations take none; send it to /v1/images/edits",
+                param=name,
+                code="unsupported_parameter",
+            )
+    return _ask(form, (), None, _USED)
+
+
+def parse_edit(form: Form) -> Ask:
+    """An edit has at least one reference, as a file, or in JSON as a link or data URL."""
+    if form.multipart:
+        references, mask = _uploaded(form)
+        used = _USED | {name for name in form.fields if _FILE_NAMES.fullmatch(name)} | {"mask"}
+    else:
+        references, mask = _listed(form.fields)
+        used = _USED | _PICTURES
+    if not references:
+        raise ClientError("an edit needs a picture: send 'image'", param="image", code="missing_required_parameter")
+    return _ask(form, references, mask, used)
+
+
+def _ask(form: Form, references: Sequence[Given], mask: Given | None, used: frozenset[str]) -> Ask:
+    prompt = text(form.fields.get("prompt", ""), "prompt")
+    if not prompt.strip():
+        raise ClientError("prompt is missing", param="prompt", code="missing_required_parameter")
+    notes: tuple[str, ...] = ()
+    if form.fields.get("response_format") == "url":
+        notes = ("response_format is 'url', but the image itself is in b64_json: links expire and are not passed on",)
+    stream = boolean(form.fields.get("stream"), "stream")
+    return ask(prompt, form.fields, used=used, references=references, mask=mask, stream=stream, notes=notes)
+
+
+def _uploaded(form: Form) -> tuple[list[Given], Given | None]:
+    """Files in `image`, `image[]` or `image[0]`, in order, and in `mask`; text in their place is a link or data URL."""
+    references: list[Given] = []
+    mask: Given | None = None
+    for upload in form.uploads:
+        if upload.name == "mask":
+            mask = checked(upload.image, "mask")
+        elif _FILE_NAMES.fullmatch(upload.name):
+            references.append(checked(upload.image, f"image[{len(references)}]"))
+        else:
+            raise ClientError(f"no file is expected in {upload.name[:40]!r}", param=upload.name[:40], code="unknown_parameter")
+    for name, values in form.lists.items():
+        if _FILE_NAMES.fullmatch(name):
+            references += [reference(value, name) for value in values]
+        elif name == "mask":
+            mask = reference(values[-1], name)
+    return references, mask
+
+
+def _listed(fields: Mapping[str, Any]) -> tuple[list[Given], Given | None]:
+    """OpenAI's `images` of objects, xAI's `image` object, Ark's `image` string or strings."""
+    references: list[Given] = []
+    for name in ("image", "images"):
+        value = fields.get(name)
+        if value is None:
+            continue
+        listed = value if isinstance(value, list) else [value]
+        references += [_one(item, f"{name}[{i}]" if isinstance(value, list) else name) for i, item in enumerate(listed)]
+    mask = fields.get("mask")
+    return references, None if mask is None else _one(mask, "mask")
+
+
+def _one(item: object, where: str) -> Given:
+    if isinstance(item, dict):
+        if item.get("file_id") is not None:
+            raise ClientError(
+                f"{where}.file_id: files are not kept here; send the picture as a data: URL or link",
+                param=f"{where}.file_id",
+                code="unsupported_parameter",
+            )
+        for key in ("image_url", "url"):
+            if item.get(key) is not None:
+                return _one(item[key], f"{where}.{key}")
+        raise ClientError(f"{where} has no 'image_url'", param=where, code="invalid_image_url")
+    if not isinstance(item, str):
+        raise ClientError(f"{where} must be an object or a string, not {kind(item)}", param=where, code="invalid_type")
+    return reference(item, where)
+
+
+def _tail(result: Result) -> dict[str, object]:
+    formats = {image.media_type.partition("/")[2] for image in result.images}
+    tail: dict[str, object] = {"warnings": list(result.warnings)}
+    if len(formats) == 1:
+        tail["output_format"] = formats.pop()
+    if result.usage is not None:
+        tail["usage"] = result.usage
+    return tail
+
+
+@dataclass(frozen=True)
+class Images:
+    """The dialect of both image endpoints: `event` is the stem of its stream's event names."""
+
+    event: str
+    reader: Callable[[Form], Ask]
+
+    def parse(self, form: Form) -> Ask:
+        return self.reader(form)
+
+    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+        """`output_format` is what the pictures really are."""
+        data = [{"b64_json": image.base64, **more} for image, more in zip(result.images, items, strict=True)]
+        return json_pieces({"created": int(time.time()), "data": data, **_tail(result), **extra})
+
+    def render_events(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+        """One `completed` event for each picture; what belongs to the whole answer is in the last."""
+        name = f"{self.event}.completed"
+        pieces: list[Data | Piece] = []
+        for place, (image, more) in enumerate(zip(result.images, items, strict=True)):
+            value = {"type": name, "b64_json": image.base64, "created_at": int(time.time()), "index": place, **more}
+            if place == len(result.images) - 1:
+                value.update({**_tail(result), **extra})
+            pieces += event_pieces(value, event=name)
+        return pieces
+
+
+GENERATIONS = Images("image_generation", parse_generation)
+EDITS = Images("image_edit", parse_edit)

@@ -1,0 +1,305 @@
+"""Steps meet the proxy: a provider's generator is driven through `next`, and jobs for several pictures are fanned out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import orjson
+from multidict import CIMultiDict
+from yarl import URL
+
+from proxy_core import (
+    Body,
+    Exchange,
+    Failure,
+    Handler,
+    InvalidReply,
+    Overloaded,
+    ProxyError,
+    Request,
+    Response,
+    TooLarge,
+    UpstreamError,
+    UpstreamRefusal,
+)
+
+from .model import Call, CallError, Failed, HostedImage, Image, Job, Next, Output, Preview, Provider, Reply, Step, Submitted
+from .wire import json_pieces, multipart_pieces, read_events
+
+log = logging.getLogger("darkroom.image_edit")
+
+REPLY_LIMIT = 192 * 1024 * 1024  # bytes of one reply; a 4K picture in base64 is some 20 MB
+_AGAIN = (0.5, 1.0, 2.0)  # seconds before a call that may be repeated is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Where a provider's steps are driven: through `next`, on behalf of `exchange`."""
+
+    provider: Provider
+    next: Handler
+    exchange: Exchange
+    sleep: Callable[[float], Any] = asyncio.sleep
+    parallel: int = 4  # runs at once where one run cannot make all the pictures
+
+
+async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
+    """The outputs of a job, in as many runs of its provider as its `n` takes; iterate under `aclosing`.
+
+    A run that fails becomes a Failed; only if every run fails is the first error raised. Indices are those of the answer.
+    """
+    batch = max(1, run.provider.batch)
+    shares = [min(batch, job.n - start) for start in range(0, job.n, batch)]
+    if len(shares) == 1:
+        async with aclosing(drive(job, run)) as outputs:
+            async for output in outputs:
+                yield output
+        return
+    results: asyncio.Queue[tuple[int, Output | Exception | None]] = asyncio.Queue()
+    gate = asyncio.Semaphore(run.parallel)
+
+    async def one(place: int, n: int) -> None:
+        try:
+            async with gate, aclosing(drive(replace(job, n=n), run)) as outputs:
+                async for output in outputs:
+                    results.put_nowait((place, output))
+        except Exception as error:  # noqa: BLE001  # it travels through the queue, and is raised or told there
+            results.put_nowait((place, error))
+        else:
+            results.put_nowait((place, None))
+
+    tasks = [asyncio.create_task(one(place, n)) for place, n in enumerate(shares)]
+    try:
+        errors: list[Exception] = []
+        left = len(tasks)
+        while left:
+            place, result = await results.get()
+            if result is None:
+                left -= 1
+            elif isinstance(result, Exception):
+                left -= 1
+                if not isinstance(result, ProxyError):
+                    raise result
+                errors.append(result)
+                for index in range(shares[place]):
+                    yield Failed(result, place * batch + index)
+            else:
+                yield _placed(result, place * batch)
+        if len(errors) == len(tasks):
+            raise errors[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _placed(output: Output, first: int) -> Output:
+    """`output` with its index counted over all runs."""
+    if isinstance(output, (HostedImage, Failed)):
+        return replace(output, index=first + (output.index or 0))
+    return replace(output, index=first + output.index) if isinstance(output, Preview) else output
+
+
+async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
+    """The outputs of one run of a provider. Errors: what the service refused, in its words; InvalidReply (502)."""
+    driver = _Driver(job, run)
+    steps = run.provider.edit(job)
+    made = 0
+    try:
+        resume: Callable[[], Step] = partial(next, steps)
+        while True:
+            try:
+                step = resume()
+            except StopIteration:
+                break
+            resume = partial(next, steps)
+            if isinstance(step, (Call, Next)):
+                try:
+                    resume = partial(steps.send, await driver.answer(step))
+                except CallError as error:
+                    resume = partial(steps.throw, error)
+            elif isinstance(step, Submitted):
+                driver.submitted = step
+                log.info("job %s runs at %s", step.id, run.provider.name, extra={"request_id": run.exchange.id})
+            else:
+                made += isinstance(step, (Image, HostedImage, Failed))
+                yield step
+        driver.submitted = None
+        if not made:
+            raise InvalidReply(f"{run.provider.name} answered without a picture")
+    except CallError as error:
+        raise refusal(error.reply, run.provider.name) from None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        if not driver.answered:
+            raise  # nothing was read yet: this is the provider's own mistake, not the service's
+        log.warning("%s: cannot read the answer", run.provider.name, exc_info=error, extra={"request_id": run.exchange.id})
+        raise InvalidReply(f"{run.provider.name} answered in a form that is not understood") from error
+    finally:
+        steps.close()
+        await driver.close()
+
+
+class _Driver:
+    """Answers the calls of one run."""
+
+    def __init__(self, job: Job, run: Run) -> None:
+        self._job = job
+        self._run = run
+        self.answered = False
+        self.submitted: Submitted | None = None
+        self._events: AsyncGenerator[bytes, None] | None = None
+        self._stream: Response | None = None
+
+    async def answer(self, step: Call | Next) -> Reply:
+        reply = await (self._call(step) if isinstance(step, Call) else self._next())
+        self.answered = True
+        if reply.status >= 400:
+            raise CallError(reply)
+        return reply
+
+    async def close(self) -> None:
+        if self._events is not None:
+            await self._events.aclose()
+        if self._stream is not None:
+            await self._stream.body.aclose()
+        if self.submitted is not None:
+            job, cancel = self.submitted.id, self.submitted.cancel
+            log.warning(
+                "job %s at %s was given up%s",
+                job,
+                self._run.provider.name,
+                "; it is being cancelled" if cancel else "; it may still be running and charged",
+                extra={"request_id": self._run.exchange.id},
+            )
+            if cancel is not None:
+                self._run.exchange.later(self._cancel(cancel))
+
+    async def _cancel(self, cancel: Call) -> None:
+        response = await self._run.next(self._request(cancel))
+        await response.body.aclose()
+
+    async def _call(self, call: Call) -> Reply:
+        if call.wait:
+            await self._run.sleep(call.wait)
+        again = call.again if call.again is not None else call.method == "GET"
+        pauses = iter(_AGAIN if again else ())
+        while True:
+            try:
+                response = await self._run.next(self._request(call))
+                if response.status >= 500 and (pause := next(pauses, None)) is not None:
+                    await response.body.aclose()
+                    await self._run.sleep(pause)
+                    continue
+                return await self._reply(response, call)
+            except UpstreamError:
+                if (pause := next(pauses, None)) is None:
+                    raise
+                await self._run.sleep(pause)
+
+    async def _reply(self, response: Response, call: Call) -> Reply:
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if call.events and response.status < 400:
+            self._stream = response
+            self._events = read_events(response.body.chunks(), limit=REPLY_LIMIT)
+            return Reply(status=response.status, headers=headers)
+        try:
+            body = await response.body.read(self._run.exchange.memory, limit=REPLY_LIMIT)
+        except (Overloaded, TooLarge) as error:
+            # The picture is made and paid for: a client that asked again would buy it twice.
+            raise UpstreamError(error.message, failure=Failure.UNKNOWN, status=error.status, code=error.code) from error
+        finally:
+            await response.body.aclose()
+        return Reply(status=response.status, headers=headers, body=body.contiguous())
+
+    async def _next(self) -> Reply:
+        if self._events is None:
+            raise TypeError("Next without an open stream; yield a Call with events=True first")
+        data = await anext(self._events, None)
+        if data is None or data.startswith(b"[DONE]"):
+            return Reply(ended=True)
+        return Reply(body=data)
+
+    def _request(self, call: Call) -> Request:
+        origin = call.url.origin()
+        if origin not in {url.origin() for url in self._run.provider.origins}:
+            raise RuntimeError(f"{self._run.provider.name} calls {origin}, which is not among its origins")
+        headers = CIMultiDict({"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "darkroom"})
+        body = Body()
+        if call.parts:
+            headers["Content-Type"], pieces = multipart_pieces(call.parts)
+            body = Body(*pieces)
+        elif call.json is not None:
+            headers["Content-Type"] = "application/json"
+            body = Body(*json_pieces(call.json))
+        headers.update(call.headers)
+        return Request(
+            exchange=self._run.exchange,
+            method=call.method,
+            target=_target(call.url),
+            headers=headers,
+            body=body,
+            origin=origin,
+        )
+
+
+def _target(url: URL) -> str:
+    return url.raw_path_qs or "/"
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_WORDS = 600  # characters of a provider's own message that are passed on
+
+
+def refusal(reply: Reply, provider: str) -> UpstreamRefusal:
+    """A service's error answer in OpenAI's shape: its status, its words (cut at 600 characters), its code.
+
+    Understood are `{"error": {...}}`, `{"error": "text"}`, a one-element list of either, flat `{code, message}`,
+    and FastAPI's `{"detail": ...}` (contracts: clients.md section 1, "Errors").
+    """
+    try:
+        value = reply.json
+    except ValueError:
+        value = None
+    words, code, param = _told(value)
+    # A redirect, say, is no answer of an API; it is told as a bad gateway.
+    status = reply.status if reply.status >= 400 else 502
+    headers = {name: reply.headers[name] for name in ("retry-after",) if name in reply.headers}
+    failure = Failure.NOT_BILLED if status < 500 and status not in (408, 409) else Failure.UNKNOWN
+    return UpstreamRefusal(
+        f"{provider}: {words[:_WORDS] or f'it answered {reply.status} without a reason'}",
+        failure=failure,
+        status=status,
+        type=_TYPES.get(status, "invalid_request_error" if status < 500 else "upstream_error"),
+        code=code or "upstream_error",
+        param=param,
+        headers=headers,
+    )
+
+
+def _told(value: object) -> tuple[str, str, str | None]:
+    """(message, code, param) of an error answer in any of the common shapes."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, Mapping):
+        return value if isinstance(value, str) else "", "", None
+    inner = value.get("error", value)
+    if isinstance(inner, str):
+        return inner, _text(value.get("code")), None
+    if not isinstance(inner, Mapping):
+        inner = value
+    message = inner.get("message") or inner.get("detail") or value.get("detail") or ""
+    if not isinstance(message, str):
+        message = orjson.dumps(message).decode()
+    return message, _text(inner.get("code")), _text(inner.get("param")) or None
+
+
+def _text(value: object) -> str:
+    return str(value)[:100] if isinstance(value, (str, int)) else ""
+
+

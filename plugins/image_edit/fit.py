@@ -1,0 +1,231 @@
+"""A job made to fit its model: what the model cannot take is left out or mapped to the nearest it can, and named."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from proxy_core import ClientError
+
+from .model import Job, Rules, Sizes
+
+VOCABULARY = ("aspect_ratio", "resolution", "quality", "output_format", "background", "seed")
+_MOST = 10  # pictures a client may ask for at once, as at OpenAI
+
+_PIXELS = re.compile(r"([1-9][0-9]{0,4})[xX*]([1-9][0-9]{0,4})")
+_RATIO = re.compile(r"([0-9]{1,4}(?:\.[0-9]+)?):([0-9]{1,4}(?:\.[0-9]+)?)")
+
+
+@dataclass
+class _Fitting:
+    job: Job
+    name: str
+    reject: bool
+    warnings: list[str]
+
+    def unsupported(self, param: str, what: str, *, instead: str, legal: str) -> None:
+        """`what` was asked and cannot be had. Raises ClientError where the operator wants that, else keeps a warning."""
+        if self.reject:
+            raise ClientError(f"{what}; {legal}", param=param, code="unsupported_parameter")
+        self.warnings.append(f"{what}; {instead}")
+
+
+def fit(job: Job, rules: Rules, *, reject: bool) -> tuple[Job, list[str]]:
+    """The job as the model can take it, and a sentence for each change.
+
+    With `reject`, a change is a ClientError (400) that names the parameter and what is legal instead. A mask, or a missing
+    reference, that cannot be honoured is one always.
+    """
+    fitting = _Fitting(job, job.name, reject, [])
+    if job.mask is not None and not rules.mask:
+        raise ClientError(
+            f"{job.name} cannot honour a mask; describe the region in the prompt, or choose a model that takes masks",
+            param="mask",
+            code="unsupported_parameter",
+        )
+    _fit_n(fitting)
+    _fit_references(fitting, rules)
+    _fit_size(fitting, rules)
+    _fit_fields(fitting, rules)
+    return fitting.job, fitting.warnings
+
+
+def _fit_n(fitting: _Fitting) -> None:
+    n = fitting.job.n
+    if n > _MOST:
+        fitting.unsupported("n", f"n is {n}", instead=f"{_MOST} pictures were made", legal=f"at most {_MOST} are made at once")
+        fitting.job = replace(fitting.job, n=_MOST)
+
+
+def _fit_references(fitting: _Fitting, rules: Rules) -> None:
+    job, given = fitting.job, len(fitting.job.references)
+    if rules.needs_reference and not given:
+        raise ClientError(f"{job.name} edits pictures; send one", param="image", code="missing_required_parameter")
+    if given <= rules.references:
+        return
+    if rules.references == 0:
+        what, instead = f"{job.name} makes pictures from words alone", f"the {given} reference(s) sent were left out"
+        legal = "send no reference, or choose a model that edits"
+    else:
+        what = f"{job.name} takes {rules.references} reference(s), and {given} were sent"
+        instead = f"only the first {rules.references} were used"
+        legal = f"send at most {rules.references}"
+    fitting.unsupported("image", what, instead=instead, legal=legal)
+    fitting.job = replace(fitting.job, references=job.references[: rules.references])
+
+
+def _fit_fields(fitting: _Fitting, rules: Rules) -> None:
+    legal = f"it takes {', '.join(sorted(rules.fields))}" if rules.fields else "it takes none but the prompt and references"
+    gone: dict[str, Any] = {}
+    for name in VOCABULARY:
+        if getattr(fitting.job, name) is not None and name not in rules.fields:
+            fitting.unsupported(name, f"{fitting.name} has no parameter {name!r}", instead="it was left out", legal=legal)
+            gone[name] = None
+    extra = {}
+    for name, value in fitting.job.extra.items():
+        if name in rules.fields:
+            extra[name] = value
+        else:
+            fitting.unsupported(name, f"{fitting.name} has no parameter {name!r}", instead="it was left out", legal=legal)
+    fitting.job = replace(fitting.job, extra=extra, **gone)
+
+
+def _fit_size(fitting: _Fitting, rules: Rules) -> None:
+    """Turn size, aspect_ratio and resolution into the one `size` of a model whose rules have Sizes."""
+    job, sizes = fitting.job, rules.sizes
+    if job.size is not None and job.size.lower() == "auto":
+        job = replace(job, size=None)
+    if sizes is None:
+        if job.size is not None and "size" not in rules.fields:
+            legal = "leave it out"
+            fitting.unsupported("size", f"{job.name} has no parameter 'size'", instead="it was left out", legal=legal)
+            job = replace(job, size=None)
+        fitting.job = job
+        return
+    asked = job.size
+    if asked is not None and _RATIO.fullmatch(asked):  # some clients send a ratio as size; services answer that with 400
+        job = replace(job, aspect_ratio=job.aspect_ratio or asked)
+        asked = None
+    if asked is None:
+        chosen = _from_ratio(fitting, job, sizes)
+    else:
+        chosen = nearest(asked, sizes)
+        if chosen.lower() != asked.lower().replace("*", "x"):
+            legal = f"the nearest legal size is {chosen}"
+            fitting.unsupported("size", f"{job.name} cannot make size {asked}", instead=f"{chosen} was used", legal=legal)
+    fitting.job = replace(job, size=chosen or None, aspect_ratio=None, resolution=None)
+
+
+def _from_ratio(fitting: _Fitting, job: Job, sizes: Sizes) -> str:
+    label = sizes.default or ""
+    if job.resolution is not None:
+        label = _label(job.resolution, sizes)
+        if label.lower() != job.resolution.lower():
+            fitting.unsupported(
+                "resolution",
+                f"{job.name} cannot make resolution {job.resolution}",
+                instead=f"{label or 'its default'} was used",
+                legal=f"it makes {', '.join(sizes.labels) or 'sizes in pixels only'}",
+            )
+    if job.aspect_ratio is None or job.aspect_ratio.lower() == "auto":
+        return label
+    ratio = _ratio(job.aspect_ratio)
+    preset = min(sizes.presets.get(label, ()), key=lambda size: abs(math.log(_shape(size) / ratio)), default=None)
+    if preset is not None and abs(math.log(_shape(preset) / ratio)) < 0.02:
+        return nearest(preset, sizes)
+    if not sizes.custom:
+        fitting.unsupported(
+            "aspect_ratio",
+            f"{job.name} cannot be told an aspect ratio",
+            instead=f"{label or 'its default'} was used",
+            legal="leave it out",
+        )
+        return label
+    side = math.sqrt(_area(label, sizes))
+    return nearest(f"{round(side * math.sqrt(ratio))}x{round(side / math.sqrt(ratio))}", sizes)
+
+
+def _area(label: str, sizes: Sizes) -> float:
+    width, height = _pixels(label) or (0, 0)
+    if width:
+        return width * height
+    if label[:-1].replace(".", "", 1).isdigit():  # "1.5K"
+        return float(label[:-1]) ** 2 * 1024 * 1024
+    return math.sqrt(sizes.area[0] * sizes.area[1])
+
+
+def _ratio(text: str) -> float:
+    match = _RATIO.fullmatch(text.strip())
+    if match is None or not float(match[1]) or not float(match[2]):
+        what = f"{text[:40]!r} is no aspect ratio; write one like '16:9'"
+        raise ClientError(what, param="aspect_ratio", code="invalid_value")
+    return float(match[1]) / float(match[2])
+
+
+def _pixels(text: str) -> tuple[int, int] | None:
+    match = _PIXELS.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _shape(size: str) -> float:
+    width, height = _pixels(size) or (1, 1)
+    return width / height
+
+
+def nearest(asked: str, sizes: Sizes) -> str:
+    """`asked` if it is legal, else the nearest legal size of the same shape. Raises ClientError for what is no size."""
+    pixels = _pixels(asked)
+    if pixels is not None:
+        return _legal(*pixels, sizes) if sizes.custom else (sizes.default or (sizes.labels or ("",))[0])
+    return _label(asked, sizes)
+
+
+def _label(asked: str, sizes: Sizes) -> str:
+    for label in sizes.labels:
+        if label.lower() == asked.lower():
+            return label
+    number = re.fullmatch(r"([0-9](?:\.[0-9])?)[kK]", asked)
+    if number is None:
+        legal = ", ".join([*sizes.labels, *(["WIDTHxHEIGHT"] if sizes.custom else [])])
+        raise ClientError(f"{asked[:40]!r} is no size; known are {legal}", param="size", code="invalid_value")
+    numbered = [label for label in sizes.labels if re.fullmatch(r"[0-9.]+K", label)]
+    if not numbered:
+        return sizes.default or ""
+    return min(numbered, key=lambda label: abs(float(label[:-1]) - float(number[1])))
+
+
+def _legal(width: int, height: int, sizes: Sizes) -> str:
+    if _ok(width, height, sizes):
+        return f"{width}x{height}"
+    ratio = min(max(width / height, 1 / sizes.ratio), sizes.ratio)
+    area = min(max(float(width * height), sizes.area[0]), sizes.area[1])
+    # Rounding to whole steps may fall just outside: of the four ways to round, the nearest legal one is meant.
+    candidates = []
+    for scale in (1.0, 1.005, 0.995, 1.02, 0.98, 1.05, 0.95):
+        wide, high = math.sqrt(area * ratio) * scale, math.sqrt(area / ratio) * scale
+        for up_w, up_h in ((math.floor, math.floor), (math.ceil, math.ceil), (math.floor, math.ceil), (math.ceil, math.floor)):
+            candidates.append((_side(wide, up_w, sizes), _side(high, up_h, sizes)))
+    legal = [(w, h) for w, h in candidates if _ok(w, h, sizes)]
+    if not legal:
+        return sizes.default or f"{width}x{height}"
+    w, h = min(legal, key=lambda wh: (round(abs(math.log(wh[0] / wh[1] / ratio)), 3), abs(math.log(wh[0] * wh[1] / area))))
+    return f"{w}x{h}"
+
+
+def _side(length: float, rounded: Callable[[float], int], sizes: Sizes) -> int:
+    steps = rounded(length / sizes.step + (-1e-9 if rounded is math.ceil else 1e-9))
+    return min(max(steps * sizes.step, sizes.side[0]), sizes.side[1])
+
+
+def _ok(width: int, height: int, sizes: Sizes) -> bool:
+    return (
+        sizes.area[0] <= width * height <= sizes.area[1]
+        and sizes.side[0] <= min(width, height)
+        and max(width, height) <= sizes.side[1]
+        and max(width, height) <= sizes.ratio * min(width, height)
+        and width % sizes.step == 0
+        and height % sizes.step == 0
+    )

@@ -1,0 +1,27 @@
+"""Every hosted image becomes an image in hand, and every image is checked to be one."""
+
+from __future__ import annotations
+
+from proxy_core import Exchange, InvalidReply
+
+from .fetch import Fetcher
+from .model import HostedImage, Image
+
+
+async def inline(output: HostedImage | Image, fetcher: Fetcher, exchange: Exchange, provider: str) -> Image:
+    """A verified Image. Raises UpstreamError: the link is refused or fails, or the bytes are no image."""
+    if isinstance(output, HostedImage):
+        fetched = await fetcher.fetch(output.url, take=exchange.memory.take)
+        image = Image(*fetched.chunks)
+        source = f"what {fetched.host} sent (as {fetched.content_type or 'nothing in particular'})"
+    else:
+        image, source = output, f"what {provider} sent"
+    if not image.size:
+        raise InvalidReply(f"{source} is empty", code="invalid_image")
+    if not image.media_type:
+        raise InvalidReply(f"{source} is not an image", code="invalid_image")
+    try:
+        await image.verify()
+    except ValueError as error:
+        raise InvalidReply(f"{source} is broken: {error}", code="invalid_image") from None
+    return image

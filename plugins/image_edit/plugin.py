@@ -1,0 +1,277 @@
+"""The plugin: which requests are for pictures, and the way of one from the client's words to the signed answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import pluggy
+from multidict import CIMultiDict
+
+from proxy_core import (
+    MODEL,
+    PROVIDER,
+    USAGE,
+    Body,
+    ClientError,
+    ConfigError,
+    Exchange,
+    Fault,
+    Handler,
+    Middleware,
+    NotFound,
+    ProxyError,
+    Request,
+    Response,
+    UpstreamError,
+    hookimpl,
+)
+
+from .ask import Ask, Dialect, Given, job
+from .dialects.chat import Chat, Shape
+from .dialects.images import EDITS, GENERATIONS
+from .drive import Run, run
+from .fetch import Fetcher, FetchPolicy
+from .fit import fit
+from .hookspecs import ImageEditHooks
+from .inline import inline
+from .model import LONG, Failed, HostedImage, Image, Job, Link, Note, Result, Signer
+from .registry import ModelEntry, Served, serve
+from .wire import Form, read_form
+
+log = logging.getLogger("darkroom.image_edit")
+
+
+@dataclass(kw_only=True)
+class ImageEdit:
+    """The fields are the keys of ``[plugins.image_edit]`` in config.toml.
+
+    `unsupported`: what a model cannot take is left out with a warning, or (`reject`) answered with a 400 that names it.
+    `chat_images`: how pictures stand in a chat answer; `objects` is what most clients read.
+    `fetch_references`: whether a link that a client sends is fetched where the provider needs bytes; else it is a 400.
+    `body_limit`: bytes of a request for pictures. `parallel`: calls at once for one request with `n` > 1.
+    """
+
+    models: dict[str, ModelEntry] = field(default_factory=dict)
+    unsupported: Literal["warn", "reject"] = "warn"
+    chat_images: Shape = "objects"
+    fetch_references: bool = False
+    body_limit: int = 128 * 1024 * 1024
+    parallel: int = 4
+    fetch: FetchPolicy = field(default_factory=FetchPolicy)
+
+    def __post_init__(self) -> None:
+        if self.parallel < 1:
+            raise ValueError("parallel: must be at least 1")
+        self._dialects: dict[str, Dialect] = {
+            "/v1/chat/completions": Chat(self.chat_images),
+            "/v1/images/generations": GENERATIONS,
+            "/v1/images/edits": EDITS,
+        }
+        self._served: dict[str, Served] = {}
+        self._signer: Signer | None = None
+
+    @hookimpl
+    def proxy_addhooks(self, pluginmanager: pluggy.PluginManager) -> None:
+        pluginmanager.add_hookspecs(ImageEditHooks)
+        providers = [provider for group in pluginmanager.hook.image_edit_providers() for provider in group]
+        signers: list[Signer] = pluginmanager.hook.image_edit_signer()
+        if len(signers) > 1:
+            raise ConfigError([Fault("proxy.plugins", "two plugins sign images; switch one of them off")])
+        self._signer = signers[0] if signers else None
+        self._served = serve(providers, self.models)
+
+    @hookimpl
+    def proxy_lifespan(self) -> AbstractAsyncContextManager[object]:
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        async with Fetcher(self.fetch) as self._fetcher:
+            yield
+
+    @hookimpl
+    def proxy_middleware(self) -> Middleware:
+        return self.intercept
+
+    @hookimpl
+    def proxy_describe(self) -> Mapping[str, Sequence[str]]:
+        lines: dict[str, list[str]] = {"image_edit": [f"POST {path}" for path in self._dialects]}
+        for name, served in sorted(self._served.items()):
+            sent = f" (sent as {served.model})" if served.model != name else ""
+            lines.setdefault(served.provider.name, []).append(f"model {name}{sent}")
+        return lines
+
+    async def intercept(self, request: Request, next: Handler) -> Response:
+        """Serve a request for a model of ours; pass every other on, byte for byte."""
+        dialect = self._dialects.get(request.path) if request.method == "POST" else None
+        if dialect is None:
+            return await next(request)
+        request = await request.buffered(self.body_limit)
+        try:
+            form = await read_form(request, self.body_limit)
+        except ClientError as error:
+            return await self._elsewhere(request, next, error)
+        name = form.fields.get("model")
+        served = self._served.get(name) if isinstance(name, str) else None
+        if served is None:
+            return await self._elsewhere(request, next, self._unknown(name))
+        digest = await _sha256(request.body)
+        # From here on the pictures live in the form alone: the body's bytes are let go.
+        return await self._serve(dialect, form, served, digest, replace(request, body=Body()), next)
+
+    async def _elsewhere(self, request: Request, next: Handler, error: ClientError) -> Response:
+        """What is not ours goes to its route; where there is none, `error` says more than "not found"."""
+        try:
+            return await next(request)
+        except NotFound as missing:
+            raise (error if missing.code == NotFound.code else missing) from None
+
+    def _unknown(self, name: object) -> ClientError:
+        known = ", ".join(sorted(self._served)) or "none"
+        if not isinstance(name, str):
+            return ClientError(f"model is missing; image models are {known}", param="model", code="missing_required_parameter")
+        what = f"the model {name[:80]!r} is not served here, and no route leads on; image models are {known}"
+        return NotFound(what, param="model", code="model_not_found")
+
+    async def _serve(
+        self, dialect: Dialect, form: Form, served: Served, digest: str, request: Request, next: Handler
+    ) -> Response:
+        exchange = request.exchange
+        exchange[MODEL] = served.name
+        exchange[PROVIDER] = served.provider.name
+        asked = await self._fetched(dialect.parse(form), served, exchange)
+        made = job(asked, name=served.name, model=served.model, like=served.like, request_sha256=digest)
+        made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
+        await _verified(asked, made)
+        outcome = _Outcome(made, served, [*asked.notes, *warnings])
+        way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel)
+        await outcome.collect(way, self._fetcher)
+        return await self._answer(dialect, outcome.result(exchange), exchange)
+
+    async def _fetched(self, asked: Ask, served: Served, exchange: Exchange) -> Ask:
+        """`asked` with bytes where the provider cannot take a link."""
+        references = asked.references
+        if not served.provider.takes_links:
+            references = tuple([await self._in_hand(given, exchange) for given in asked.references])
+        mask = asked.mask and await self._in_hand(asked.mask, exchange)
+        return replace(asked, references=references, mask=mask)
+
+    async def _in_hand(self, given: Given, exchange: Exchange) -> Given:
+        if isinstance(given.value, Image):
+            return given
+        if not self.fetch_references:
+            raise ClientError(
+                f"{given.param} is a link, and this model needs the picture itself; send it as a data: URL",
+                param=given.param,
+                code="link_not_supported",
+            )
+        try:
+            fetched = await self._fetcher.fetch(given.value.url, take=exchange.memory.take)
+        except UpstreamError as error:
+            raise ClientError(f"{given.param}: {error.message}", param=given.param, code="invalid_image_url") from None
+        image = Image(*fetched.chunks)
+        if not image.media_type:
+            raise ClientError(f"{given.param}: the link leads to no image", param=given.param, code="invalid_image_url")
+        return Given(image, given.param)
+
+    async def _answer(self, dialect: Dialect, result: Result, exchange: Exchange) -> Response:
+        """Sealed and rendered. Nothing is sent before every picture is known to be good, and the receipt is made."""
+        items: list[Mapping[str, object]] = [{} for _ in result.images]
+        extra: Mapping[str, object] = {}
+        headers = CIMultiDict({"Cache-Control": "no-store"})
+        if self._signer is not None:
+            seal = self._signer.begin(result.job, exchange)
+            items = [await seal.image(image) for image in result.images]
+            extra, fields = await seal.end(result)
+            headers.update(fields)
+        if result.warnings:
+            headers["Darkroom-Warnings"] = _header("; ".join(result.warnings))
+        stream = result.job.stream
+        headers["Content-Type"] = "text/event-stream; charset=utf-8" if stream else "application/json"
+        render = dialect.render_events if stream else dialect.render
+        return Response(status=200, headers=headers, body=Body(*render(result, exchange, extra, items)))
+
+
+class _Outcome:
+    """What came of one job."""
+
+    def __init__(self, made: Job, served: Served, warnings: list[str]) -> None:
+        self._job = made
+        self._served = served
+        self._warnings = warnings
+        self._images: list[tuple[int, Image]] = []
+        self._failed: list[Failed] = []
+        self._usage: dict[str, Any] = {}
+        self._model = made.model
+        self._request_id: str | None = None
+
+    async def collect(self, run_: Run, fetcher: Fetcher) -> None:
+        """Take every output of the run, each picture checked. Raises the first error if no picture came."""
+        async with aclosing(run(self._job, run_)) as outputs:
+            async for output in outputs:
+                match output:
+                    case HostedImage() | Image():
+                        await self._keep(output, run_, fetcher)
+                    case Failed():
+                        self._failed.append(output)
+                    case Note():
+                        self._note(output)
+        if not self._images:
+            raise self._failed[0].error
+
+    async def _keep(self, output: HostedImage | Image, run_: Run, fetcher: Fetcher) -> None:
+        index = output.index if isinstance(output, HostedImage) and output.index is not None else len(self._images)
+        try:
+            self._images.append((index, await inline(output, fetcher, run_.exchange, self._served.provider.name)))
+        except ProxyError as error:
+            self._failed.append(Failed(error, index))
+
+    def _note(self, note: Note) -> None:
+        for name, value in (note.usage or {}).items():
+            earlier = self._usage.get(name)
+            self._usage[name] = earlier + value if isinstance(earlier, int) and isinstance(value, int) else value
+        self._model = note.model or self._model
+        self._request_id = note.request_id or self._request_id
+
+    def result(self, exchange: Exchange) -> Result:
+        if self._usage:
+            exchange[USAGE] = self._usage
+        failures = [f"picture {(failed.index or 0) + 1} of {self._job.n} failed: {failed.error}" for failed in self._failed]
+        return Result(
+            job=self._job,
+            provider=self._served.provider.name,
+            images=[image for _, image in sorted(self._images, key=lambda pair: pair[0])],
+            model=self._model,
+            warnings=[*self._warnings, *failures],
+            usage=self._usage or None,
+            request_id=self._request_id,
+        )
+
+
+async def _verified(asked: Ask, made: Job) -> None:
+    """Check the base64 of what will be sent, before money is spent."""
+    given = [*asked.references[: len(made.references)], *([asked.mask] if asked.mask else [])]
+    for one in given:
+        if isinstance(one.value, Link):
+            continue
+        try:
+            await one.value.verify()
+        except ValueError as error:
+            raise ClientError(f"{one.param}: {error}", param=one.param, code="invalid_image") from None
+
+
+async def _sha256(body: Body) -> str:
+    data = body.contiguous()
+    work = hashlib.sha256
+    return (work(data) if len(data) < LONG else await asyncio.to_thread(work, data)).hexdigest()
+
+
+def _header(text: str) -> str:
+    """`text` fit for a header: printable ASCII, at most 1 KiB."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text)[:1024]

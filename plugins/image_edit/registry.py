@@ -1,0 +1,79 @@
+"""Which provider serves which name: the operator's table first, then what providers claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from proxy_core import ConfigError, Fault
+
+from .model import Provider, Rules, rules_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry:
+    """One line of `[plugins.image_edit.models]`: a name that clients use, and what serves it.
+
+    `model` is what the provider is sent, by default what the provider calls this name. `like` is the model whose rules and
+    price it follows, for ids that say nothing, such as an endpoint's.
+    """
+
+    provider: str
+    model: str | None = None
+    like: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A client-facing name, resolved."""
+
+    name: str
+    provider: Provider
+    model: str
+    like: str
+    rules: Rules
+
+
+def serve(providers: Iterable[Provider], entries: Mapping[str, ModelEntry]) -> dict[str, Served]:
+    """Every name that is served. Raises ConfigError for entries that do not fit, and for names that two providers claim."""
+    known = {provider.name: provider for provider in providers}
+    faults: list[Fault] = []
+    served: dict[str, Served] = {}
+    for name, entry in entries.items():
+        try:
+            served[name] = _entered(name, entry, known)
+        except ConfigError as error:
+            faults += error.faults
+    claimed: dict[str, Provider] = {}
+    for provider in known.values():
+        for name in provider.models:
+            if name in entries:
+                continue
+            if name in claimed:
+                line = f'"{name}" = {{ provider = "{claimed[name].name}" }}'
+                what = f"{claimed[name].name} and {provider.name} both serve {name!r}; say which one: {line}"
+                faults.append(Fault("plugins.image_edit.models", what))
+                continue
+            claimed[name] = provider
+            rules = rules_of(provider, name)
+            served[name] = Served(name=name, provider=provider, model=rules.model or name, like=name, rules=rules)
+    if faults:
+        raise ConfigError(faults)
+    return served
+
+
+def _entered(name: str, entry: ModelEntry, known: Mapping[str, Provider]) -> Served:
+    where = f'plugins.image_edit.models."{name}"'
+    provider = known.get(entry.provider)
+    if provider is None:
+        what = f"no provider {entry.provider!r} is switched on; there are {', '.join(sorted(known)) or 'none'}"
+        raise ConfigError([Fault(f"{where}.provider", what, missing=entry.provider)])
+    models = provider.models
+    like = entry.like or next((key for key in (entry.model, name) if key is not None and key in models), None)
+    if like is None and isinstance(models, Mapping):
+        what = f"is missing; whose rules does it follow? {provider.name} knows {', '.join(sorted(models))}"
+        raise ConfigError([Fault(f"{where}.like", what)])
+    if like is not None and like not in models:
+        raise ConfigError([Fault(f"{where}.like", f"{provider.name} has no {like!r}; it knows {', '.join(sorted(models))}")])
+    rules = rules_of(provider, like or name)
+    return Served(name=name, provider=provider, model=entry.model or rules.model or name, like=like or name, rules=rules)

@@ -1,0 +1,191 @@
+"""Formats on the wire: JSON with lazy pieces, multipart both ways, and server-sent events."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import multipart
+import orjson
+
+from proxy_core import ClientError, Data, Piece, Request
+
+from .model import Image, Part
+
+
+def json_pieces(value: object) -> list[Data | Piece]:
+    """`value` as JSON, with every Piece in it left lazy; it stands in a string, so it must be ASCII without quotes.
+
+    orjson dumps a mark that nobody can guess in the Piece's place, and the text is split at the marks.
+    """
+    found: list[Piece] = []
+    mark = secrets.token_hex(16)
+
+    def default(item: object) -> object:
+        if isinstance(item, Piece):
+            found.append(item)
+            return mark
+        if isinstance(item, Mapping):
+            return dict(item)
+        raise TypeError(f"{type(item).__name__} cannot be written as JSON")
+
+    texts = orjson.dumps(value, default=default, option=orjson.OPT_PASSTHROUGH_DATACLASS).split(mark.encode())
+    pieces: list[Data | Piece] = [texts[0]]
+    for piece, text in zip(found, texts[1:], strict=True):
+        pieces += [piece, text]
+    return pieces
+
+
+def multipart_pieces(parts: Sequence[Part]) -> tuple[str, list[Data | Piece]]:
+    """(content type, body) of a multipart form, the parts in order and pictures lazy."""
+    boundary = f"darkroom-{secrets.token_hex(16)}"
+    pieces: list[Data | Piece] = []
+    for part in parts:
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_escaped(part.name)}"'
+        if isinstance(part.value, Image):
+            filename = part.filename or f"image.{part.value.media_type.rpartition('/')[2] or 'bin'}"
+            kind = part.value.media_type or "application/octet-stream"
+            head += f'; filename="{_escaped(filename)}"\r\nContent-Type: {kind}'
+            pieces += [f"{head}\r\n\r\n".encode(), Raw(part.value), b"\r\n"]
+        else:
+            pieces.append(f"{head}\r\n\r\n{part.value}\r\n".encode())
+    pieces.append(f"--{boundary}--\r\n".encode())
+    return f"multipart/form-data; boundary={boundary}", pieces
+
+
+def _escaped(name: str) -> str:
+    # As browsers and the OpenAI SDKs do it (WHATWG, multipart/form-data).
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A Piece: a picture's file bytes."""
+
+    image: Image
+
+    @property
+    def size(self) -> int:
+        return self.image.size
+
+    def chunks(self) -> Iterator[Data]:
+        return self.image.chunks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """One file of a client's form."""
+
+    name: str
+    filename: str
+    image: Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What a client sent: JSON's top level, or a multipart form's text fields and files in order."""
+
+    fields: Mapping[str, Any]
+    uploads: Sequence[Upload] = ()
+    multipart: bool = False
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # every value of each text field
+
+
+async def read_form(request: Request, limit: int) -> Form:
+    """The body of a request whose bytes are in hand. Raises ClientError (400, 415), TooLarge (413)."""
+    claimed = request.headers.get("Content-Type", "application/json")
+    kind, options = multipart.parse_options_header(claimed)  # type: ignore[no-untyped-call]
+    data = await request.decoded(limit)
+    if kind == "multipart/form-data":
+        return _read_multipart(data, options.get("boundary", ""), limit)
+    if kind == "application/json" or kind.endswith("+json") or kind == "text/plain":
+        return Form(fields=_read_json(data))
+    raise ClientError(
+        f"Content-Type {kind[:80]!r} is not understood here; send application/json or multipart/form-data",
+        status=415,
+        code="unsupported_media_type",
+    )
+
+
+def _read_json(data: Data) -> dict[str, Any]:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ClientError(f"the body is not valid JSON ({error.msg}, {where})", code="invalid_json") from None
+    except RecursionError:
+        raise ClientError("the body's JSON is nested too deeply", code="invalid_json") from None
+    if not isinstance(value, dict):
+        raise ClientError("the body must be a JSON object", code="invalid_json")
+    return value
+
+
+_MAX_PARTS = 256  # 16 pictures and the fields of every API there is, with room
+
+
+def _read_multipart(data: Data, boundary: str, limit: int) -> Form:
+    lists: dict[str, list[str]] = {}
+    uploads: list[Upload] = []
+    head: multipart.MultipartSegment | None = None
+    chunks: list[bytes] = []
+    try:
+        with multipart.PushMultipartParser(
+            boundary, content_length=len(data), max_segment_size=limit, max_segment_count=_MAX_PARTS
+        ) as parser:
+            view = memoryview(data)
+            for start in range(0, max(len(view), 1), 256 * 1024):
+                for event in parser.parse(bytes(view[start : start + 256 * 1024])):
+                    if isinstance(event, multipart.MultipartSegment):
+                        head, chunks = event, []
+                    elif event:
+                        chunks.append(bytes(event))
+                    elif head is not None:
+                        _add(head, chunks, lists, uploads)
+                        head, chunks = None, []
+    except (multipart.MultipartError, UnicodeDecodeError, ValueError) as error:
+        raise ClientError(f"the multipart body is broken: {error}", code="invalid_multipart") from None
+    return Form(fields={name: values[-1] for name, values in lists.items()}, uploads=uploads, multipart=True, lists=lists)
+
+
+def _add(
+    head: multipart.MultipartSegment, chunks: list[bytes], lists: dict[str, list[str]], uploads: list[Upload]
+) -> None:
+    name = head.name or ""
+    if head.filename is not None:
+        uploads.append(Upload(name=name, filename=head.filename, image=Image(*chunks)))
+    else:
+        lists.setdefault(name, []).append(b"".join(chunks).decode("utf-8"))
+
+
+def event_pieces(value: object, *, event: str = "") -> list[Data | Piece]:
+    """One server-sent event whose data is `value` as JSON."""
+    name = f"event: {event}\n" if event else ""
+    return [f"{name}data: ".encode(), *json_pieces(value), b"\n\n"]
+
+
+async def read_events(chunks: AsyncIterator[Data], *, limit: int) -> AsyncGenerator[bytes, None]:
+    """The data of each server-sent event. Raises ValueError for an event over `limit` bytes.
+
+    Fields other than `data` are passed over: providers repeat their event's name in the data.
+    """
+    pending = bytearray()
+    data: list[bytes] = []
+    held = 0
+    async for chunk in chunks:
+        pending += chunk
+        held += len(chunk)
+        if held > limit:
+            raise ValueError(f"an event is longer than {limit} bytes")
+        if b"\n" not in chunk and b"\r" not in chunk:
+            continue
+        *lines, rest = pending.replace(b"\r\n", b"\n").split(b"\n")
+        pending = bytearray(rest)
+        for line in lines:
+            name, _, value = bytes(line).partition(b":")
+            if name == b"data":
+                data.append(value.removeprefix(b" "))
+            elif not line and data:
+                yield b"\n".join(data)
+                data, held = [], len(pending)
