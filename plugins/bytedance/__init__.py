@@ -1,0 +1,5 @@
+"""ByteDance Seedream, through ModelArk's image API."""
+
+from .plugin import ByteDance
+
+__all__ = ["ByteDance"]

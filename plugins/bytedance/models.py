@@ -1,0 +1,65 @@
+"""What each Seedream model takes, as data. Source: contracts, bytedance.md sections 2 to 4 (marks in brackets there)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plugins.image_edit import Rules, Sizes
+
+_1K = ("1024x1024", "864x1152", "1152x864", "1312x736", "736x1312", "832x1248", "1248x832", "1568x672")
+_2K = ("2048x2048", "1728x2304", "2304x1728", "2848x1600", "1600x2848", "1664x2496", "2496x1664", "3136x1344")
+_3K = ("3072x3072", "2592x3456", "3456x2592", "4096x2304", "2304x4096", "2496x3744", "3744x2496", "4704x2016")
+_4K = ("4096x4096", "3520x4704", "4704x3520", "5504x3040", "3040x5504", "3328x4992", "4992x3328", "6240x2656")
+_PRESETS = {"1K": _1K, "2K": _2K, "3K": _3K, "4K": _4K}
+_LARGEST = 4096 * 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seedream(Rules):
+    """`answers` is the response_format asked for; `group` says that `sequential_image_generation` is a known field, and a
+    400 where it is not, even with "disabled"."""
+
+    answers: str = "url"
+    group: bool = True
+
+
+SEEDREAM_4_0 = Seedream(
+    model="seedream-4-0-250828",
+    references=10,  # 10 at launch, 14 in later general text: 10 is right either way
+    fields=frozenset({"seed", "watermark", "optimize_prompt_options"}),
+    # The smallest area was 921,600 at launch; "1K" is a label here alone of the 4.x line.
+    sizes=Sizes(labels=("1K", "2K", "4K"), area=(921_600, _LARGEST), presets=_PRESETS, default="2K"),
+    answers="b64_json",
+)
+SEEDREAM_4_5 = Seedream(
+    model="seedream-4-5-251128",
+    references=14,
+    fields=frozenset({"seed", "watermark"}),
+    sizes=Sizes(labels=("2K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
+)
+SEEDREAM_5_0_LITE = Seedream(
+    model="seedream-5-0-260128",
+    references=14,
+    fields=frozenset({"watermark", "output_format", "tools"}),
+    sizes=Sizes(labels=("2K", "3K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
+)
+SEEDREAM_5_0_PRO = Seedream(
+    model="dola-seedream-5-0-pro-260628",
+    references=10,
+    fields=frozenset({"watermark", "output_format", "background"}),
+    # The largest area is told as 4,624,220 and as 4,194,304: the smaller one is right either way.
+    sizes=Sizes(labels=("1K", "1.5K", "2K"), area=(921_600, 4_194_304), step=16, presets={"1K": _1K, "2K": _2K}, default="2K"),
+    group=False,
+)
+
+MODELS: dict[str, Seedream] = {
+    "seedream-4.0": SEEDREAM_4_0,
+    "seedream-4-0-250828": SEEDREAM_4_0,
+    "seedream-4.5": SEEDREAM_4_5,
+    "seedream-4-5-251128": SEEDREAM_4_5,
+    "seedream-5.0-lite": SEEDREAM_5_0_LITE,
+    "seedream-5-0-260128": SEEDREAM_5_0_LITE,
+    "seedream-5-0-lite-260128": SEEDREAM_5_0_LITE,
+    "seedream-5.0-pro": SEEDREAM_5_0_PRO,
+    "dola-seedream-5-0-pro-260628": SEEDREAM_5_0_PRO,
+}

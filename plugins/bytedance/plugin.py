@@ -1,0 +1,104 @@
+"""The provider: one JSON call to `images/generations`, whether it makes or edits (contracts: bytedance.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from yarl import URL
+
+from plugins.image_edit import (
+    Call,
+    Failed,
+    HostedImage,
+    Image,
+    InvalidReply,
+    Job,
+    Note,
+    Provider,
+    Reply,
+    Secret,
+    Steps,
+    hookimpl,
+    refusal,
+)
+
+from .models import MODELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByteDance:
+    """The fields are the keys of ``[plugins.bytedance]`` in config.toml.
+
+    `base_url` is the region's: Asia by default; Europe and China have others, and in China model ids begin with `doubao-`
+    (name them in `plugins.image_edit.models`). `watermark` is what is sent where the client asks for neither.
+    """
+
+    api_key: Secret
+    base_url: URL = URL("https://ark.ap-southeast.bytepluses.com/api/v3")
+    watermark: bool = False
+
+    name = "bytedance"
+    models = MODELS
+    batch = 1  # there is no `n`: several pictures are several calls
+    takes_links = True
+
+    @property
+    def origins(self) -> list[URL]:
+        return [self.base_url]
+
+    @hookimpl
+    def image_edit_providers(self) -> Iterable[Provider]:
+        return [self]
+
+    def edit(self, job: Job) -> Steps:
+        rules = self.models[job.like]
+        payload: dict[str, Any] = {
+            "model": job.model,
+            "prompt": job.prompt,
+            "response_format": rules.answers,
+            "watermark": self.watermark,  # the service's own default is a visible mark
+            "size": job.size,
+            "seed": job.seed,
+            "output_format": job.output_format,
+            "background": job.background,
+            **job.extra,
+        }
+        if rules.group:
+            payload["sequential_image_generation"] = "disabled"
+        if job.references:
+            urls = [reference.url for reference in job.references]
+            payload["image"] = urls[0] if len(urls) == 1 else urls
+        reply = yield Call(
+            method="POST",
+            url=self.base_url / "images/generations",
+            headers=self.api_key.bearer(),
+            json={name: value for name, value in payload.items() if value is not None},
+        )
+        yield Note(model=reply.json.get("model"), usage=_usage(reply), request_id=reply.headers.get("x-request-id"))
+        for item in reply.json.get("data") or [reply.json]:
+            yield _output(item)
+
+
+def _usage(reply: Reply) -> dict[str, object] | None:
+    usage = reply.json.get("usage") or {}
+    tokens = usage.get("output_tokens")
+    if not isinstance(tokens, int):
+        return None
+    return {"input_tokens": 0, "output_tokens": tokens, "total_tokens": usage.get("total_tokens", tokens)}
+
+
+def _output(item: Mapping[str, Any]) -> Image | HostedImage | Failed:
+    """One picture of an answer with status 200, which may hold errors in pictures' places."""
+    if item.get("b64_json"):
+        text: str = item["b64_json"]
+        return Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)
+    if item.get("url"):
+        return HostedImage(item["url"])
+    if item.get("error"):
+        # Only pictures that were made are charged, and the code says what of; the status is what Ark gives it elsewhere.
+        return Failed(refusal(Reply(status=400, body=orjson.dumps(item)), "bytedance"))
+    raise InvalidReply("bytedance answered without a picture")
+
