@@ -113,11 +113,10 @@ class ProxyConfig:
             split_listen(self.listen)
         except ValueError as error:
             faults.append(Fault("listen", str(error)))
-        for prefix in self.routes:
-            if not prefix.startswith("/") or "?" in prefix or "#" in prefix:
-                faults.append(Fault(f'routes."{prefix}"', "a route is a path that begins with '/'"))
-        for name in sorted({name for name in self.plugins if self.plugins.count(name) > 1}):
-            faults.append(Fault("plugins", f"{name!r} is listed twice; each plugin has one place in the order"))
+        stray = [prefix for prefix in self.routes if not prefix.startswith("/") or "?" in prefix or "#" in prefix]
+        twice = sorted({name for name in self.plugins if self.plugins.count(name) > 1})
+        faults += [Fault(f'routes."{prefix}"', "a route is a path that begins with '/'") for prefix in stray]
+        faults += [Fault("plugins", f"{name!r} is listed twice; each plugin has one place in the order") for name in twice]
         if faults:
             raise ConfigError(faults)
 

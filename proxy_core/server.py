@@ -96,6 +96,7 @@ class Server:
             auto_decompress=False,  # bodies pass as they came; `Request.decoded` is for who wants to read one
             access_log=None,
             keepalive_timeout=limits.keepalive,
+            lingering_time=5.0,  # seconds that a client which still sends may go on, so that it reads the early answer
             max_line_size=limits.head,
             max_field_size=limits.head,
             max_headers=limits.headers,

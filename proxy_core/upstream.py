@@ -164,7 +164,8 @@ class ClientTransport:
         try:
             response = await self._session.request(
                 method,
-                URL(f"{str(origin).rstrip('/')}{target}", encoded=True),
+                # The whole target as "path", already encoded: parsed apart, an empty query would lose its mark.
+                URL.build(scheme=origin.scheme, host=origin.raw_host or "", port=origin.port, path=target, encoded=True),
                 headers=fields,
                 data=payload,
                 allow_redirects=False,

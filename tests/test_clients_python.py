@@ -94,7 +94,7 @@ async def test_generate(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_generate_streamed(client: openai.AsyncOpenAI) -> None:
-    stream = await client.images.generate(model="sandbox", prompt="a red sun", size="256x256", stream=True)  # type: ignore[arg-type,call-overload]
+    stream = await client.images.generate(model="sandbox", prompt="a red sun", size="256x256", stream=True)
     events = [event async for event in stream]
     assert [event.type for event in events] == ["image_generation.completed"]
     assert opened(base64.b64decode(events[0].b64_json)).size == (256, 256)
@@ -157,7 +157,8 @@ async def test_the_sync_client(url: URL) -> None:
 
 
 async def test_a_bad_part_is_named(client: openai.AsyncOpenAI) -> None:
-    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": 7}}]}]
+    parts = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {"url": 7}}]
+    messages: Any = [{"role": "user", "content": parts}]
     with pytest.raises(openai.BadRequestError) as caught:
         await client.chat.completions.create(model="sandbox", messages=messages)
     assert caught.value.param == "messages[0].content[1].image_url.url"

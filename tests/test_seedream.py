@@ -146,7 +146,8 @@ async def test_a_mask_is_never_left_out(ark: Ark, client: openai.AsyncOpenAI) ->
 
 async def test_links_are_handed_on(ark: Ark, client: openai.AsyncOpenAI) -> None:
     link = "https://pictures.example/a.png?sig=a%2Fb"
-    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": link}]}]
+    parts = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": link}]
+    messages: Any = [{"role": "user", "content": parts}]
     await client.chat.completions.create(model="seedream-4.5", messages=messages)
     assert (ark.requests[0].json or {})["image"] == link
 

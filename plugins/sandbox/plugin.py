@@ -1,0 +1,131 @@
+"""The provider and its middleware: it calls a host that does not exist, and answers that host itself, in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pluggy
+import pybase64
+from yarl import URL
+
+from plugins.image_edit import Call, Image, Job, Provider, Rules, Steps
+from proxy_core import (
+    ClientError,
+    ConfigError,
+    Fault,
+    Handler,
+    Middleware,
+    Request,
+    Response,
+    hookimpl,
+)
+
+_ORIGIN = URL("http://sandbox.invalid")  # RFC 6761: never a real host
+_FORMATS = ("png", "jpeg", "webp")
+
+_RULES = Rules(references=16, fields=frozenset({"size", "seed", "output_format"}), mask=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """It really edits the picture, by a handful of plain requests, and draws a prompt it does not understand onto it.
+
+    The fields are the keys of ``[plugins.sandbox]`` in config.toml. `threads` is how many pictures are worked on at once.
+    """
+
+    threads: int = 2
+
+    name = "sandbox"
+    models = {"sandbox": _RULES, "sandbox-edit": _RULES}  # noqa: RUF012
+    batch = 1
+    takes_links = False
+    origins = (_ORIGIN,)
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError("threads: must be at least 1")
+        if importlib.util.find_spec("PIL") is None:
+            raise ValueError("needs Pillow: pip install 'darkroom-proxy[sandbox]'")
+
+    @hookimpl
+    def proxy_addhooks(self, pluginmanager: pluggy.PluginManager) -> None:
+        # Registered in reverse, so the operator's order is this list from its end.
+        order = [name for name, _ in pluginmanager.list_name_plugin()][::-1]
+        if "image_edit" in order and order.index("image_edit") > order.index("sandbox"):
+            what = "list 'sandbox' after 'image_edit': it answers what image_edit sends on"
+            raise ConfigError([Fault("proxy.plugins", what)])
+
+    @hookimpl
+    def image_edit_providers(self) -> Iterable[Provider]:
+        return [self]
+
+    def edit(self, job: Job) -> Steps:
+        reply = yield Call(
+            method="POST",
+            url=_ORIGIN / "edit",
+            json={
+                "prompt": job.prompt,
+                "images": [image.base64 for image in job.images],
+                "mask": job.mask.base64 if job.mask else None,
+                "size": job.size if job.size != "auto" else None,
+                "seed": job.seed or 0,
+                "output_format": job.output_format or "png",
+            },
+        )
+        yield Image.from_base64(reply.json["image"])
+
+    @hookimpl
+    def proxy_middleware(self) -> Middleware:
+        gate = asyncio.Semaphore(self.threads)
+
+        async def answer(request: Request, next: Handler) -> Response:
+            if request.origin != _ORIGIN:
+                return await next(request)
+            body = orjson.loads(b"".join([bytes(chunk) async for chunk in request.body.chunks()]))
+            async with gate:
+                return await asyncio.to_thread(_edit, body)
+
+        return answer
+
+
+def _edit(body: dict[str, Any]) -> Response:
+    from .pixels import UnreadableImage, edit  # Pillow is loaded where it is used
+
+    kind = body["output_format"]
+    if kind not in _FORMATS:
+        raise ClientError(
+            f"output_format must be one of {', '.join(_FORMATS)}", param="output_format", code="invalid_value"
+        )
+    mask = body["mask"]
+    try:
+        picture = edit(
+            body["prompt"],
+            [pybase64.b64decode(image) for image in body["images"]],
+            size=_size(body["size"]),
+            output_format=kind,
+            seed=body["seed"],
+            mask=pybase64.b64decode(mask) if mask else None,
+        )
+    except UnreadableImage as error:
+        param = f"image[{error.index}]"
+        raise ClientError(f"{param}: {error}", param=param, code="invalid_image") from None
+    except ValueError as error:
+        raise ClientError(str(error), param="mask" if mask else None, code="invalid_value") from None
+    return Response.json({"image": pybase64.b64encode(picture).decode()})
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+        raise ClientError(f"size must be WIDTHxHEIGHT, not {text[:40]!r}", param="size", code="invalid_value")
+    sides = int(width), int(height)
+    if not all(16 <= side <= 4096 for side in sides):
+        raise ClientError("size must have sides from 16 to 4096 pixels", param="size", code="invalid_value")
+    return sides

@@ -1,0 +1,134 @@
+"""The house: imports go downwards only, plugins use public names only, and the namespace stays open."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CORE = {
+    "errors": 0,
+    "config": 1,
+    "message": 1,
+    "state": 1,
+    "logs": 1,
+    "hookspecs": 2,
+    "chain": 2,
+    "upstream": 2,
+    "loader": 3,
+    "server": 4,
+    "__init__": 4,
+    "__main__": 5,
+    "testing": 5,
+}
+IMAGE_EDIT = {
+    "model": 0,
+    "addresses": 0,
+    "hookspecs": 1,
+    "wire": 1,
+    "fetch": 1,
+    "registry": 1,
+    "fit": 1,
+    "drive": 2,
+    "ask": 2,
+    "inline": 2,
+    "dialects": 3,
+    "plugin": 4,
+    "__init__": 5,
+}
+
+
+def modules(package: str) -> Iterator[tuple[str, Path]]:
+    folder = ROOT / package
+    for path in sorted(folder.rglob("*.py")):
+        inner = path.relative_to(folder).parts
+        yield inner[0].removesuffix(".py"), path
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """(level, module, names) of every import in a file, those within functions too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or "", [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                yield 0, alias.name, []
+
+
+def inner(package: str, room: str, path: Path) -> Iterator[str]:
+    """The rooms of its own package that a file imports."""
+    dotted = package.replace("/", ".")
+    depth = len(path.relative_to(ROOT / package).parts)
+    for level, module, names in imports(path):
+        if level == depth:  # `.x`, seen from the package's own folder
+            yield from [module.split(".")[0]] if module else names
+        elif level == 0 and module.startswith(f"{dotted}."):
+            yield module.removeprefix(f"{dotted}.").split(".")[0]
+    del room
+
+
+@pytest.mark.parametrize(("package", "floors"), [("proxy_core", CORE), ("plugins/image_edit", IMAGE_EDIT)])
+def test_imports_go_downwards_only(package: str, floors: dict[str, int]) -> None:
+    wrong = []
+    for room, path in modules(package):
+        assert room in floors, f"{path} has no floor: add it to the plan"
+        for other in inner(package, room, path):
+            allowed = floors.get(other, 99) < floors[room] or (room, other) in {("__main__", "__init__")}
+            if other in floors and not allowed:
+                wrong.append(f"{path.name} (floor {floors[room]}) imports {other} (floor {floors[other]})")
+    assert not wrong
+
+
+def test_the_plan_names_no_room_that_is_gone() -> None:
+    for package, floors in (("proxy_core", CORE), ("plugins/image_edit", IMAGE_EDIT)):
+        assert set(floors) == {room for room, _ in modules(package)}
+
+
+def test_the_core_knows_no_plugin() -> None:
+    for _, path in modules("proxy_core"):
+        assert not [module for _, module, _ in imports(path) if module.split(".")[0] == "plugins"], path
+
+
+PLUGINS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_plugins_import_public_names_only(plugin: str) -> None:
+    """Of the core, and of the plugin whose hook they implement: what a stranger's plugin could import too."""
+    for _, path in modules(f"plugins/{plugin}"):
+        for level, module, _ in imports(path):
+            if level:
+                assert level <= len(path.relative_to(ROOT / "plugins" / plugin).parts), f"{path} leaves its package"
+                continue
+            top, _, rest = module.partition(".")
+            if top == "proxy_core":
+                assert rest in ("", "testing"), f"{path} imports {module}"
+            if top == "plugins" and not module.startswith(f"plugins.{plugin}"):
+                assert module in ("plugins.image_edit", "plugins.image_edit.testing"), f"{path} imports {module}"
+
+
+def test_plugins_and_tests_are_open_namespaces() -> None:
+    assert not (ROOT / "plugins" / "__init__.py").exists()
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+    for plugin in PLUGINS:
+        assert (ROOT / "plugins" / plugin / "py.typed").exists()
+
+
+def test_only_upstream_and_fetch_know_the_http_client() -> None:
+    for folder in ("proxy_core", "plugins"):
+        for _, path in modules(folder):
+            client = [m for _, m, names in imports(path) if m == "aiohttp" and "web" not in names]
+            if path.name not in ("upstream.py", "fetch.py", "addresses.py"):
+                assert not client, f"{path} imports aiohttp's client"
+
+
+def test_no_module_holds_state() -> None:
+    """Two proxies with different configs run in one process: nothing at a module's top level may be changed later."""
+    for folder in ("proxy_core", "plugins"):
+        for _, path in modules(folder):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            assert not [node for node in ast.walk(tree) if isinstance(node, ast.Global)], path
