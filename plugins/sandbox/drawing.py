@@ -130,7 +130,7 @@ def overlay(image: Image.Image, top: Image.Image, corner: tuple[int, int]) -> No
 # Pillow's built-in font has hardly more than ASCII; these letters do not decompose into its glyphs.
 _SPELLINGS = str.maketrans(
     {"ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L",
-     "đ": "d", "Đ": "D", "ð": "d", "þ": "th", "\u0131": "i", "€": "EUR", "\u00d7": "x"}
+     "đ": "d", "Đ": "D", "ð": "d", "þ": "th", "\u0131": "i", "€": "EUR", "\u00d7": "x", "\u2013": "-", "\u2014": "-"}
 )  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def caption(image: Image.Image, text: str) -> Image.Image:
     words = legible(text)
     if not words:
         return image
-    size = max(14.0, min(image.width / 26, image.height / 14))
+    size = max(14.0, min(image.width / 24, image.height / 14))
     block = _fit(words, image.width, image.height * 0.42, size)
     strip = Image.new("RGBA", (image.width, block.height + round(block.size * 0.8)), (14, 14, 18, 205))
     block.draw(strip, block.size * 0.4, _WHITE)
@@ -405,18 +405,19 @@ THINGS: dict[str, Thing] = {
     "star": Thing(_star, COLOURS["yellow"], (0.18, 0.16), 0.22),
     "heart": Thing(_heart, COLOURS["red"], (0.5, 0.5), 0.34),
     "cloud": Thing(_cloud, (246, 248, 252), (0.26, 0.16), 0.34),
-    "flower": Thing(_flower, COLOURS["pink"], (0.2, 0.8), 0.32),
+    "flower": Thing(_flower, COLOURS["pink"], (0.4, 0.82), 0.32),
     "tree": Thing(_tree, (40, 120, 66), (0.18, 0.74), 0.44),
     "house": Thing(_house, COLOURS["beige"], (0.78, 0.76), 0.4),
-    "cat": Thing(_cat, (232, 150, 70), (0.5, 0.53), 0.95),
+    "cat": Thing(_cat, (232, 150, 70), (0.5, 0.5), 1.0),
 }
 
 
 def _sticker(thing: Thing, side: int, colour: Colour | None) -> Image.Image:
-    """One thing with a soft dark rim, which lets it stand out from any ground."""
+    """One thing with a soft dark rim, which lets it stand out from any ground; what shows through casts none."""
     canvas = Canvas(side, side)
     thing.draw(canvas, colour or thing.colour)
-    rim = canvas.layer.getchannel("A").filter(ImageFilter.GaussianBlur(canvas.layer.width / 90))
+    solid = canvas.layer.getchannel("A").point([0] * 128 + [255] * 128)
+    rim = solid.filter(ImageFilter.GaussianBlur(canvas.layer.width / 90))
     shade = Image.new("RGBA", canvas.layer.size, (*_INK, 0))
     shade.putalpha(rim.point([min(170, value * 2) for value in range(256)]))
     canvas.layer = Image.alpha_composite(shade, canvas.layer)
@@ -439,7 +440,7 @@ def draw_thing(
     sticker = _sticker(thing, max(4, min(4096, round(side))), colour)
     result = image.copy()
     for number in range(count):
-        angle, radius = number * 2.4, 0.62 * side * math.sqrt(number)  # the golden angle never puts two on one spot
+        angle, radius = number * 2.4, 0.78 * side * math.sqrt(number)  # the golden angle never puts two on one spot
         corner_x = _inside(x * image.width + radius * math.cos(angle), side, image.width)
         corner_y = _inside(y * image.height + radius * math.sin(angle), side, image.height)
         overlay(result, sticker, (corner_x, corner_y))
@@ -505,6 +506,8 @@ _NOUNS = {
     "cat": r"cats?|kittens?|kitty",
 }
 _NOUN_PATTERNS = {name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for name, words in _NOUNS.items()}
+# Things that are drawn afterwards: a red hat is no reason for a red sky.
+_WORN = re.compile(r"(?:hat|crown|glasses|sunglasses|moustache|mustache|border|frame|tint|text|letters)s?", re.IGNORECASE)
 _COLOURED = re.compile(rf"\b({COLOUR_WORD})\b(?:[ \t]+([^\W\d_]{{1,30}}))?", re.IGNORECASE)
 _SKIES = [
     ((58, 126, 206), (206, 230, 246)), ((34, 98, 168), (250, 222, 190)), ((70, 150, 178), (242, 240, 208)),
@@ -535,7 +538,7 @@ def _read(prompt: str, seed: int) -> _Scene:
         colour = COLOURS[match[1].lower()]
         named = [name for name, pattern in _NOUN_PATTERNS.items() if pattern.fullmatch(match[2] or "")]
         painted |= dict.fromkeys(named, colour)
-        palette += [] if named else [colour]
+        palette += [] if named or _WORN.fullmatch(match[2] or "") else [colour]
     return _Scene(nouns, painted, palette, dice)
 
 

@@ -458,7 +458,9 @@ def _arrangement(rest: str) -> tuple[Callable[[Sequence[Image.Image]], Image.Ima
     match = _INSET.search(rest)
     if match is None:
         return _collage, _JOINING.sub("", rest)
-    across, down = Request(match, "", "", random.Random(0)).place  # noqa: S311
+    if "inset" in match[0].lower() or match[0].lower().startswith("picture"):
+        return partial(_inset, place=(0.94, 0.94)), rest[: match.start()] + rest[match.end() :]
+    across, down = Request(match, "", "", random.Random(0)).place  # noqa: S311 - nothing is diced here
     onto_second = re.search(rf"\b(?:first|1st|1)\b.*\b{_ON}\b.*\b(?:second|2nd|2)\b", match[0], re.IGNORECASE)
     place = (0.5 if across is None else across, 0.6 if down is None else down)
     return partial(_inset, base=1 if onto_second else 0, place=place), rest[: match.start()] + rest[match.end() :]
@@ -542,7 +544,17 @@ def _pixelate(image: Image.Image, request: Request) -> Image.Image:
 
 
 def _emboss(image: Image.Image, request: Request) -> Image.Image:
-    return _recoloured(image, lambda picture: ImageOps.grayscale(picture).filter(ImageFilter.EMBOSS))
+    """The picture less itself, moved aside by as much as its size makes visible."""
+    step = max(1, min(image.size) // 350)
+
+    def change(picture: Image.Image) -> Image.Image:
+        gray = ImageOps.grayscale(picture)
+        result = ImageChops.subtract(gray, ImageChops.offset(gray, step), 0.5, 128)
+        for strip in ((0, 0, image.width, step), (0, 0, step, image.height)):  # what came around from the other side
+            result.paste(128, strip)
+        return result
+
+    return _recoloured(image, change)
 
 
 def _contours(picture: Image.Image, gain: float) -> Image.Image:
