@@ -385,3 +385,31 @@ async def test_requests_are_told_apart_by_id() -> None:
     assert ids[0] == "mine"
     assert all(one.startswith("req_") for one in ids[1:])
     assert len(set(ids)) == 4
+
+
+FULL = ["access_log", "signing", "image_edit", "sandbox"]
+
+
+async def test_text_passes_byte_for_byte_with_every_plugin_on() -> None:
+    said = b'data: {"choices": [{"index": 0, "delta": {"content": "hi"}}]}\n\n: comment\n\ndata: [DONE]\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
+    # Odd spacing, key order and number forms: parsed and written again, they would not survive.
+    body = b'{ "messages":[{"role":"user","content":"x"}] ,"model" : "gpt-5", "temperature":1.0, "stream": true, "n":1e0 }'
+    async with upstream(answering(head % len(said) + said)) as up:
+        async with running({"proxy": {"plugins": FULL, "routes": {"/v1": {"upstream": up.url}}}}) as url:
+            request = f"POST /v1/chat/completions HTTP/1.1\nContent-Type: application/json\nContent-Length: {len(body)}"
+            answer = await exchange(port(url), raw(request, body))
+    assert answer.endswith(b"\r\n\r\n" + said)
+    assert up.peers[0].body == body
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'{"model": 7}', b'{"model": null, "prompt": "x"}', b'{"model":"gpt-image-2"}', b"\xff\xfe"]
+)
+async def test_what_is_not_ours_is_passed_on_and_the_upstream_judges(body: bytes) -> None:
+    async with upstream(answering(OK)) as up:
+        async with running({"proxy": {"plugins": FULL, "routes": {"/v1": {"upstream": up.url}}}}) as url:
+            for path in ("chat/completions", "images/generations", "images/edits"):
+                request = f"POST /v1/{path} HTTP/1.1\nContent-Type: application/json\nContent-Length: {len(body)}"
+                assert (await exchange(port(url), raw(request, body))).startswith(b"HTTP/1.1 200 ")
+    assert [peer.body for peer in up.peers] == [body] * 3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import multipart
@@ -12,7 +14,7 @@ import orjson
 
 from proxy_core import ClientError, Data, Piece, Request
 
-from .model import Image, Part
+from .model import LONG, Image, Part
 
 
 def json_pieces(value: object) -> list[Data | Piece]:
@@ -99,7 +101,8 @@ async def read_form(request: Request, limit: int) -> Form:
     kind, options = multipart.parse_options_header(claimed)  # type: ignore[no-untyped-call]
     data = await request.decoded(limit)
     if kind == "multipart/form-data":
-        return _read_multipart(data, options.get("boundary", ""), limit)
+        read = partial(_read_multipart, data, options.get("boundary", ""), limit)
+        return read() if len(data) < LONG else await asyncio.to_thread(read)
     if kind == "application/json" or kind.endswith("+json") or kind == "text/plain":
         return Form(fields=_read_json(data))
     raise ClientError(

@@ -86,16 +86,18 @@ class Sandbox:
         async def answer(request: Request, next: Handler) -> Response:
             if request.origin != _ORIGIN:
                 return await next(request)
-            body = orjson.loads(b"".join([bytes(chunk) async for chunk in request.body.chunks()]))
             async with gate:
-                return await asyncio.to_thread(_edit, body)
+                chunks = [bytes(chunk) async for chunk in request.body.chunks()]
+                return await asyncio.to_thread(_edit, chunks)
 
         return answer
 
 
-def _edit(body: dict[str, Any]) -> Response:
+def _edit(chunks: list[bytes]) -> Response:
+    """The service behind the host that does not exist; it runs in a thread, parsing and all."""
     from .pixels import UnreadableImage, edit  # Pillow is loaded where it is used
 
+    body: dict[str, Any] = orjson.loads(b"".join(chunks))
     kind = body["output_format"]
     if kind not in _FORMATS:
         raise ClientError(
