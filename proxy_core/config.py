@@ -57,6 +57,26 @@ class Source:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
+def _check_upstream(key: str, url: URL) -> None:
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"{key}: {str(url)!r} is not an http or https URL with a host")
+    if url.query_string or url.fragment or url.user:
+        raise ValueError(f"{key}: a URL of scheme, host and path only; put a key into 'api_key'")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighted:
+    """One of a route's several upstreams, and its share of the requests."""
+
+    url: URL
+    weight: int = 1
+
+    def __post_init__(self) -> None:
+        _check_upstream("url", self.url)
+        if self.weight < 1:
+            raise ValueError("weight: must be at least 1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """What is behind one path prefix. Times are seconds.
@@ -66,18 +86,34 @@ class Route:
     given here, `none` takes them away. Left out, it is `api_key` where a key is given and `client` where none is.
     """
 
-    upstream: URL
+    upstream: URL | None = None
+    upstreams: list[Weighted] = field(default_factory=list)  # several, by turns, in place of `upstream`
     api_key: Secret | None = None
     api_key_header: str = "Authorization"  # "Authorization" sends "Bearer KEY"; any other header sends the bare key
     credentials: Literal["client", "api_key", "none"] | None = None
     connect_timeout: float = 10.0
-    read_timeout: float = 600.0  # until the answer begins, and between two reads of it
+    first_byte_timeout: float = 600.0  # from the request's last byte to the answer's head
+    read_timeout: float = 600.0  # between two reads of the answer, or two writes of the request
+    total_timeout: float = 0.0  # for the whole answer, unless it is an event stream; 0 is no limit
+    connections: int = 0  # requests that are at this route's upstreams at once; 0 is no limit
+    failures: int = 3  # in a row, after which one of several upstreams is left alone
+    rest: float = 10.0  # for how long
+    forwarded: bool = False  # whether X-Forwarded-For, -Proto, -Host and Via tell the upstream who asks
+
+    def all_upstreams(self) -> list[Weighted]:
+        return self.upstreams or ([Weighted(url=self.upstream)] if self.upstream is not None else [])
 
     def __post_init__(self) -> None:
-        if self.upstream.scheme not in ("http", "https") or not self.upstream.host:
-            raise ValueError(f"upstream: {str(self.upstream)!r} is not an http or https URL with a host")
-        if self.upstream.query_string or self.upstream.fragment or self.upstream.user:
-            raise ValueError("upstream: a URL of scheme, host and path only; put a key into 'api_key'")
+        if (self.upstream is None) == (not self.upstreams):
+            raise ValueError("upstream: give either 'upstream', or 'upstreams' for several")
+        if self.upstream is not None:
+            _check_upstream("upstream", self.upstream)
+        for name in ("connect_timeout", "first_byte_timeout", "read_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: must be more than 0 seconds")
+        for name, least in (("connections", 0), ("failures", 1), ("rest", 0), ("total_timeout", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: must be at least {least}")
         if self.credentials == "api_key" and self.api_key is None:
             raise ValueError("credentials: is 'api_key', but 'api_key' is not set; set it, or choose 'client' or 'none'")
         if self.api_key is not None and self.credentials in ("client", "none"):
@@ -92,7 +128,10 @@ class Limits:
     memory: int = 1024 * 1024 * 1024  # all bodies, replies and images that are held at once
     head: int = 32 * 1024  # one header line, name and value; also the request line
     headers: int = 128  # header lines
+    head_timeout: float = 15.0  # from the connection, or a head's first byte, to the whole head
     body_timeout: float = 60.0  # between two reads of a request's body
+    connections: int = 10_000  # open at once
+    requests: int = 4_096  # being served at once
     keepalive: float = 75.0  # an idle connection
     drain: float = 150.0  # how long requests in flight may take to end when the server stops
 

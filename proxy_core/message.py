@@ -156,17 +156,21 @@ class Body:
     `size` is the length in bytes where it is known. Nothing here joins pieces: a writer takes `chunks()`.
     """
 
-    __slots__ = ("_stream", "pieces", "size")
+    __slots__ = ("_close", "_stream", "pieces", "size")
 
     def __init__(self, *pieces: Data | Piece) -> None:
         self.pieces = pieces
         self.size: int | None = sum(p.size if isinstance(p, Piece) else len(p) for p in pieces)
         self._stream: AsyncGenerator[Data, None] | None = None
+        self._close: Callable[[], None] | None = None
 
     @classmethod
-    def stream(cls, chunks: AsyncGenerator[Data, None], size: int | None = None) -> Body:
+    def stream(
+        cls, chunks: AsyncGenerator[Data, None], size: int | None = None, close: Callable[[], None] | None = None
+    ) -> Body:
+        """`close` lets go of what is behind `chunks`: a generator that was never started runs no `finally` of its own."""
         body = cls()
-        body._stream = chunks
+        body._stream, body._close = chunks, close
         body.size = size
         return body
 
@@ -177,9 +181,13 @@ class Body:
     async def chunks(self) -> AsyncGenerator[Data, None]:
         """The bytes, in chunks of at most about 256 KiB. Close it (`aclosing`) when leaving early."""
         if self._stream is not None:
-            async with aclosing(self._stream) as stream:
-                async for chunk in stream:
-                    yield chunk
+            try:
+                async with aclosing(self._stream) as stream:
+                    async for chunk in stream:
+                        yield chunk
+            finally:
+                if self._close is not None:
+                    self._close()
             return
         for piece in self.pieces:
             if isinstance(piece, Piece):
@@ -218,6 +226,8 @@ class Body:
         """Give up a stream that nobody will read to its end."""
         if self._stream is not None:
             await self._stream.aclose()
+        if self._close is not None:
+            self._close()
 
 
 async def decode(data: Data, encoding: str, memory: Lease, *, limit: int) -> Data:
@@ -305,6 +315,7 @@ class Exchange:
     method: str = "GET"
     target: str = "/"
     client: str = ""  # address of the peer
+    scheme: str = "http"  # the client's: http or https
     asked_id: str | None = None
     memory: Lease = field(default_factory=lambda: Lease(Memory(1 << 30)))
     spawn: Callable[[Coroutine[Any, Any, object]], object] = asyncio.ensure_future  # where `later` puts its work

@@ -16,9 +16,10 @@ from yarl import URL
 
 from .chain import answer, compose
 from .config import Limits, split_listen
-from .errors import BodyTimeout, ClientError, ProxyError, TooLarge
+from .errors import BodyTimeout, ClientError, Overloaded, ProxyError, TooLarge
 from .loader import Loaded
 from .message import Body, Data, Exchange, Memory, Request, Response
+from .protocol import HttpServer
 from .state import State
 from .upstream import ClientTransport, Transport, Upstream
 
@@ -68,6 +69,7 @@ class Server:
         self._host, self._port = split_listen(listen or proxy.listen)
         self._limits: Limits = proxy.limits
         self.memory = Memory(proxy.limits.memory)
+        self._serving = 0
         self._background: set[asyncio.Future[object]] = set()
         self._stage = Stage(loaded, State(proxy.state_dir), transport or ClientTransport())
         self._stack = AsyncExitStack()
@@ -76,7 +78,7 @@ class Server:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._stage)
             stack.push_async_callback(self._drain)
-            runner = web.ServerRunner(self._protocols(), shutdown_timeout=self._limits.drain)
+            runner = web.ServerRunner(HttpServer(self.handle, self._limits), shutdown_timeout=self._limits.drain)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, self._host, self._port).start()
@@ -87,20 +89,6 @@ class Server:
 
     async def __aexit__(self, *reason: object) -> None:
         await self._stack.aclose()
-
-    def _protocols(self) -> web.Server:
-        limits = self._limits
-        return _HttpServer(
-            self.handle,
-            handler_cancellation=True,  # a client that leaves cancels its handler, and so the upstream
-            auto_decompress=False,  # bodies pass as they came; `Request.decoded` is for who wants to read one
-            access_log=None,
-            keepalive_timeout=limits.keepalive,
-            lingering_time=5.0,  # seconds that a client which still sends may go on, so that it reads the early answer
-            max_line_size=limits.head,
-            max_field_size=limits.head,
-            max_headers=limits.headers,
-        )
 
     async def _drain(self) -> None:
         while self._background:
@@ -128,7 +116,8 @@ class Server:
             spawn=self._spawn,
         )
         writer = _Writer(http, exchange)
-        error: str | None = "cancelled: the client left"
+        error: str | None = None
+        self._serving += 1
         try:
             response = await self._respond(http, exchange)
             error = f"answered {response.status}" if response.status >= 400 else None
@@ -138,12 +127,15 @@ class Server:
             error = "the client left"
             raise
         finally:
+            self._serving -= 1
             for fault in exchange.end(status=writer.status, error=error):
                 log.error("an on_end callback failed", exc_info=fault, extra={"request_id": exchange.id})
         return writer.http
 
     async def _respond(self, http: web.BaseRequest, exchange: Exchange) -> Response:
         try:
+            if self._serving > self._limits.requests:
+                raise Overloaded("the proxy serves as many requests as it may (proxy.limits.requests); try again soon")
             return await self._stage.handler(receive(http, exchange, self._limits))
         except Exception as error:  # noqa: BLE001  # this is where everything becomes an answer
             return answer(error, exchange.id)
@@ -151,6 +143,7 @@ class Server:
 
 def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Request:
     """A Request whose body is still on its way."""
+    _check_host(http)
     target = http.raw_path
     if "://" in target.partition("?")[0]:  # absolute-form, RFC 9112 3.2.2: what a client sends to a forward proxy
         url = URL(target, encoded=True)
@@ -166,6 +159,13 @@ def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Reques
         if size != 0:
             body = Body.stream(_incoming(http, exchange, limits), size)
     return Request(exchange=exchange, method=http.method, target=target, headers=http.headers, body=body)
+
+
+def _check_host(http: web.BaseRequest) -> None:
+    """RFC 9112 3.2: one Host, no more; two readers of a request with two would disagree on whom it is for."""
+    hosts = http.headers.getall("Host", [])
+    if len(hosts) > 1 or (not hosts and http.version >= (1, 1)):
+        raise ClientError("a request has exactly one Host header", code="invalid_http")
 
 
 async def _incoming(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> AsyncGenerator[Data, None]:
@@ -252,33 +252,3 @@ class _Writer:
             transport.abort()  # HTTP/1.0 has no other mark of a cut than a reset
         else:
             transport.close()
-
-
-class _HttpProtocol(web.RequestHandler):
-    """aiohttp's protocol, whose own refusals are told in OpenAI's shape too."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun, and cannot become an error")
-        if status >= 500:
-            log.error("internal error", exc_info=exc)
-            shaped = ProxyError("internal error", code="internal_error", status=status)
-        else:
-            reason = (message or str(exc or "")).partition("\n")[0].rstrip(": ")[:200] or "it cannot be parsed"
-            shaped = ClientError(f"this is not a valid HTTP request: {reason}", status=status, code="invalid_http")
-        response = answer(shaped, "")
-        http = web.Response(status=status, body=response.body.contiguous(), content_type="application/json")
-        http.force_close()
-        return http
-
-
-class _HttpServer(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _HttpProtocol(self, loop=self._loop, **self._kwargs)
-
-
-

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import unquote
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from .config import Route
-from .errors import ClientError, Failure, NotFound, ProxyError, UpstreamError, UpstreamTimeout
+from .errors import Failure, Overloaded, ProxyError, UpstreamError, UpstreamTimeout
 from .message import Body, Data, Request, Response, end_to_end
+from .routes import RoutePool, Routes, set_credentials, set_forwarded, target_on
+
+# RFC 9110 9.2.2: asking twice does what asking once does.
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """Seconds."""
+    """Seconds. `total` 0 is no limit."""
 
     connect: float = 10.0
-    read: float = 600.0  # until the answer's head, and between two reads of its body
+    first_byte: float = 600.0  # from the request's last byte to the answer's head
+    read: float = 600.0  # between two reads of the answer, or two writes of the request
+    total: float = 0.0  # for the whole answer, unless it is an event stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,7 @@ class Answer:
     status: int
     fields: CIMultiDictProxy[str]
     chunks: AsyncGenerator[Data, None]
-    close: Callable[[], Awaitable[None]]  # drops the connection unless the body was read to its end
+    close: Callable[[], None]  # drops the connection unless the body was read to its end; may be called again
 
 
 class Transport(Protocol):
@@ -50,77 +56,103 @@ class Transport(Protocol):
 
 
 class Upstream:
-    """Resolves a request by its longest matching route, and sends it."""
+    """Sends a request to the upstream whose turn it is, by its longest matching route."""
 
     def __init__(self, routes: Mapping[str, Route], transport: Transport) -> None:
         self._transport = transport
-        # Longest prefix first, so that the first match is the one.
-        self._routes = sorted(routes.items(), key=lambda item: len(item[0]), reverse=True)
+        self._routes = Routes(routes)
+        self._gates: dict[str, asyncio.Semaphore] = {
+            prefix: asyncio.Semaphore(route.connections) for prefix, route in routes.items() if route.connections
+        }
 
     async def __call__(self, request: Request) -> Response:
-        origin, target, headers, timeouts = self.resolve(request)
-        begun = time.monotonic()
-        try:
-            answer = await self._transport.send(request.method, origin, target, headers, request.body, timeouts)
-        finally:
-            request.exchange.upstream += time.monotonic() - begun
-        size = _length(answer.fields) if request.method != "HEAD" else None
-        return Response(
-            status=answer.status,
-            headers=end_to_end(answer.fields),
-            body=Body.stream(answer.chunks, size),
-        )
-
-    def resolve(self, request: Request) -> tuple[URL, str, CIMultiDict[str], Timeouts]:
-        """Where a request goes: origin, target, and the headers that may go there. Raises NotFound, ClientError."""
         headers = end_to_end(request.headers)
         headers.popall("Host", None)
         headers.popall("Expect", None)  # answered by the server, hop by hop
         if request.origin is not None:
-            return request.origin, request.target, headers, Timeouts()
-        prefix, route = self._match(request.path)
-        base = route.upstream.raw_path.rstrip("/")
-        # As in nginx: an upstream with a path puts it in the prefix's place; one without leaves the target as it came.
-        target = base + request.target[len(prefix.rstrip("/")) :] if base else request.target
-        _set_credentials(headers, route)
-        timeouts = Timeouts(connect=route.connect_timeout, read=route.read_timeout)
-        return route.upstream.origin(), target, headers, timeouts
+            answer = await self._send(request, request.origin, request.target, headers, Timeouts())
+            return _response(request, answer, answer.close)
+        pool = self._routes.match(request.path)
+        set_credentials(headers, pool.route)
+        if pool.route.forwarded:
+            set_forwarded(headers, request)
+        gate = self._gates.get(pool.prefix)
+        if gate is None:
+            answer = await self._turns(request, pool, headers)
+            return _response(request, answer, answer.close)
+        await _enter(gate, pool)
+        try:
+            answer = await self._turns(request, pool, headers)
+        except BaseException:
+            gate.release()
+            raise
+        return _response(request, answer, _leaving(gate, answer))
 
-    def _match(self, path: str) -> tuple[str, Route]:
-        for prefix, route in self._routes:
-            bare = prefix.rstrip("/")
-            if path == bare or path.startswith(bare + "/"):
-                if _leaves(path[len(bare) :]):
-                    raise ClientError(f"the path's dot segments lead out of {prefix}", code="invalid_path")
-                return prefix, route
-        raise NotFound(f"nothing is served at {path[:200]}: no plugin takes this path, and no route leads on (proxy.routes)")
+    async def _turns(self, request: Request, pool: RoutePool, headers: CIMultiDict[str]) -> Answer:
+        """Ask the upstreams by turns. The next one is asked only where that is provably safe."""
+        route = pool.route
+        timeouts = Timeouts(
+            connect=route.connect_timeout,
+            first_byte=route.first_byte_timeout,
+            read=route.read_timeout,
+            total=route.total_timeout,
+        )
+        last: UpstreamError | None = None
+        for target in pool.candidates():
+            try:
+                answer = await self._send(request, target.origin, target_on(pool, target, request), headers.copy(), timeouts)
+            except UpstreamError as error:
+                pool.failed(target)
+                last = error
+                again = request.method in _IDEMPOTENT and request.body.in_hand
+                if error.failure is not Failure.NOT_SENT and not again:
+                    raise
+            else:
+                pool.worked(target)
+                return answer
+        assert last is not None  # noqa: S101  # candidates() yields one at least, or raises
+        raise last
+
+    async def _send(
+        self, request: Request, origin: URL, target: str, headers: CIMultiDict[str], timeouts: Timeouts
+    ) -> Answer:
+        begun = time.monotonic()
+        try:
+            return await self._transport.send(request.method, origin, target, headers, request.body, timeouts)
+        finally:
+            request.exchange.upstream += time.monotonic() - begun
 
 
-def _leaves(rest: str) -> bool:
-    """Whether a server behind could read `rest` as leading out of its start, plain, percent-encoded, even twice, or with
-    backslashes. What goes on is the path as it came, so what is meant must be beyond doubt."""
-    for _ in range(3):
-        depth = 0
-        for segment in rest.replace("\\", "/").split("/"):
-            name = segment.partition(";")[0]
-            depth += -1 if name == ".." else 0 if name in ("", ".") else 1
-            if depth < 0:
-                return True
-        if "%" not in rest:
-            return False
-        rest = unquote(rest)
-    return False
+async def _enter(gate: asyncio.Semaphore, pool: RoutePool) -> None:
+    try:
+        async with asyncio.timeout(pool.route.connect_timeout):
+            await gate.acquire()
+    except TimeoutError:
+        limit = f"{pool.route.connections} requests are at {pool.prefix}'s upstreams, as many as may be"
+        raise Overloaded(f"{limit} (proxy.routes.connections)") from None
 
 
-def _set_credentials(headers: CIMultiDict[str], route: Route) -> None:
-    whose = route.credentials or ("api_key" if route.api_key else "client")
-    if whose == "client":
-        return
-    for name in ("Authorization", "api-key", "x-api-key", route.api_key_header):
-        headers.popall(name, None)
-    if whose == "api_key" and route.api_key is not None:
-        bearer = route.api_key_header.lower() == "authorization"
-        headers.update(route.api_key.bearer() if bearer else {route.api_key_header: route.api_key.reveal()})
+def _leaving(gate: asyncio.Semaphore, answer: Answer) -> Callable[[], None]:
+    """`answer.close`, and once, however often it is called, out of the gate."""
+    inside = True
+
+    def close() -> None:
+        nonlocal inside
+        answer.close()
+        if inside:
+            inside = False
+            gate.release()
+
+    return close
+
+
+def _response(request: Request, answer: Answer, close: Callable[[], None]) -> Response:
+    # A middleware may drop a response without reading it: the end of the exchange closes it all the same.
+    request.exchange.on_end(lambda ended: close())
+    size = _length(answer.fields) if request.method != "HEAD" else None
+    return Response(
+        status=answer.status, headers=end_to_end(answer.fields), body=Body.stream(answer.chunks, size, close)
+    )
 
 
 def _length(fields: CIMultiDictProxy[str]) -> int | None:
@@ -152,55 +184,112 @@ class ClientTransport:
         self, method: str, origin: URL, target: str, fields: CIMultiDict[str], body: Body, timeouts: Timeouts
     ) -> Answer:
         failed: list[Exception] = []  # what the request's own body raised: the client's fault, not the upstream's
+        clock = _Clock(timeouts)
         payload: AsyncGenerator[bytes, None] | None = None
-        empty = body.in_hand and body.size == 0
         fields.popall("Content-Length", None)
-        if not empty:
-            payload = _payload(body, failed)
+        if not body.in_hand or body.size:
+            payload = _payload(body, failed, clock)
             if body.size is not None:
                 fields["Content-Length"] = str(body.size)
         elif method in ("POST", "PUT", "PATCH"):
             fields["Content-Length"] = "0"
+        started = time.monotonic()
         try:
-            response = await self._session.request(
-                method,
-                # The whole target as "path", already encoded: parsed apart, an empty query would lose its mark.
-                URL.build(scheme=origin.scheme, host=origin.raw_host or "", port=origin.port, path=target, encoded=True),
-                headers=fields,
-                data=payload,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read),
-            )
+            async with clock.running(sending=payload is not None):
+                response = await self._session.request(
+                    method,
+                    # The whole target as "path", already encoded: parsed apart, an empty query would lose its mark.
+                    URL.build(scheme=origin.scheme, host=origin.raw_host or "", port=origin.port, path=target, encoded=True),
+                    headers=fields,
+                    data=payload,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
+                )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if failed:
                 raise failed[0] from None
-            raise _shaped(error, origin, timeouts) from error
+            raise _shaped(error, origin, timeouts, clock) from error
+        streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
+        deadline = started + timeouts.total if timeouts.total and not streams else None
         return Answer(
             status=response.status,
             fields=response.headers,
-            chunks=_chunks(response, origin, timeouts, failed),
-            close=_closer(response),
+            chunks=_chunks(response, origin, timeouts, failed, deadline),
+            close=response.close,
         )
 
 
-async def _payload(body: Body, failed: list[Exception]) -> AsyncGenerator[bytes, None]:
+class _Clock:
+    """Bounds each phase of a request: a write to the upstream, then the wait for its head. Waiting for the client's own next
+    bytes is not the upstream's time, and is bounded by the server."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._timer: asyncio.Timeout | None = None
+        self.sent = False
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, sending: bool) -> AsyncIterator[None]:
+        async with asyncio.timeout(None) as self._timer:
+            try:
+                if not sending:
+                    # The connection has a limit of its own; until it stands, nothing is owed.
+                    self._set(self._timeouts.connect + self._timeouts.first_byte)
+                yield
+            finally:
+                self._timer = None
+
+    def wrote(self) -> None:
+        """A chunk has been taken; the client's next one is awaited."""
+        self._set(None)
+
+    def writes(self) -> None:
+        self._set(self._timeouts.read)
+
+    def done(self) -> None:
+        self.sent = True
+        self._set(self._timeouts.first_byte)
+
+    def _set(self, seconds: float | None) -> None:
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+
+async def _payload(body: Body, failed: list[Exception], clock: _Clock) -> AsyncGenerator[bytes, None]:
     try:
         async with contextlib.aclosing(body.chunks()) as chunks:
             async for chunk in chunks:
+                clock.writes()
                 # aiohttp's writer takes any bytes-like object; its annotation names only one.
                 yield chunk  # type: ignore[misc]
+                clock.wrote()
+        clock.done()
     except Exception as error:
         failed.append(error)
         raise
 
 
 async def _chunks(
-    response: aiohttp.ClientResponse, origin: URL, timeouts: Timeouts, failed: list[Exception]
+    response: aiohttp.ClientResponse, origin: URL, timeouts: Timeouts, failed: list[Exception], deadline: float | None
 ) -> AsyncGenerator[Data, None]:
+    loop = asyncio.get_running_loop()
+    late = False
     try:
-        async for chunk in response.content.iter_any():
+        while True:
+            wait = timeouts.read
+            if deadline is not None and (left := deadline - time.monotonic()) < wait:
+                late, wait = True, left
+            async with asyncio.timeout_at(loop.time() + wait):
+                chunk = await response.content.readany()
+            if not chunk:
+                return
             yield chunk
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+    except TimeoutError as error:
+        if late:
+            who = f"{origin.host}:{origin.port}"
+            raise UpstreamTimeout(f"{who} took longer than {timeouts.total:g} s", failure=Failure.UNKNOWN) from error
+        raise _shaped(error, origin, timeouts) from error
+    except (aiohttp.ClientError, OSError) as error:
         if failed:
             raise failed[0] from None
         raise _shaped(error, origin, timeouts, begun=True) from error
@@ -208,14 +297,9 @@ async def _chunks(
         response.close()  # a response read to its end has given its connection back already
 
 
-def _closer(response: aiohttp.ClientResponse) -> Callable[[], Awaitable[None]]:
-    async def close() -> None:
-        response.close()
-
-    return close
-
-
-def _shaped(error: Exception, origin: URL, timeouts: Timeouts, *, begun: bool = False) -> ProxyError:
+def _shaped(
+    error: Exception, origin: URL, timeouts: Timeouts, clock: _Clock | None = None, *, begun: bool = False
+) -> ProxyError:
     """What the HTTP client raised, in our words. Only a connection that never stood is known to have sent nothing."""
     who = f"{origin.host}:{origin.port}"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -225,7 +309,8 @@ def _shaped(error: Exception, origin: URL, timeouts: Timeouts, *, begun: bool = 
             f"cannot connect to {who}: {_reason(error)}", failure=Failure.NOT_SENT, code="upstream_unreachable"
         )
     if isinstance(error, TimeoutError):
-        return UpstreamTimeout(f"{who} was silent for {timeouts.read:g} s", failure=Failure.UNKNOWN)
+        waited = timeouts.first_byte if clock is not None else timeouts.read
+        return UpstreamTimeout(f"{who} was silent for {waited:g} s", failure=Failure.UNKNOWN)
     if begun:
         return UpstreamError(f"{who} cut its answer", failure=Failure.UNKNOWN, code="upstream_cut")
     if isinstance(error, aiohttp.ClientResponseError):
@@ -240,4 +325,3 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(cause, ssl.SSLError):
         return f"TLS: {cause.reason or cause}"
     return cause.strerror or str(cause) or type(cause).__name__
-

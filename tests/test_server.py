@@ -307,7 +307,7 @@ async def test_a_silent_upstream() -> None:
         await peer.read_request()
         await peer.until_gone()
 
-    async with upstream(script) as up, running(routed(up.url, read_timeout=0.2)) as url:
+    async with upstream(script) as up, running(routed(up.url, first_byte_timeout=0.2)) as url:
         answer = await exchange(port(url), raw("POST /v1/x HTTP/1.1\nContent-Length: 2", b"{}"))
     assert answer.startswith(b"HTTP/1.1 504 ")
     assert "silent for 0.2 s" in error_of(answer)["message"]

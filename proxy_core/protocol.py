@@ -1,0 +1,112 @@
+"""aiohttp's server protocol, with the bounds and the error shape that it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from aiohttp import web
+
+from .chain import answer
+from .config import Limits
+from .errors import BodyTimeout, ClientError, Overloaded, ProxyError
+
+log = logging.getLogger("darkroom")
+
+
+class HttpServer(web.Server):
+    """Counts connections, and makes protocols that bound the time of a request's head."""
+
+    def __init__(self, handler: Any, limits: Limits) -> None:
+        super().__init__(
+            handler,
+            handler_cancellation=True,  # a client that leaves cancels its handler, and so the upstream
+            auto_decompress=False,  # bodies pass as they came; `Request.decoded` is for who wants to read one
+            access_log=None,
+            keepalive_timeout=limits.keepalive,
+            lingering_time=5.0,  # seconds that a client which still sends may go on, so that it reads the early answer
+            max_line_size=limits.head,
+            max_field_size=limits.head,
+            max_headers=limits.headers,
+        )
+        self.limits = limits
+
+    def __call__(self) -> web.RequestHandler:
+        return _HttpProtocol(self, loop=self._loop, **self._kwargs)
+
+
+class _HttpProtocol(web.RequestHandler):
+    """One connection.
+
+    aiohttp has no limit on the time that a head may take: its keep-alive timer only ends connections that have been
+    answered before. Here a head must be whole `head_timeout` seconds after the connection, or its first byte, came.
+    """
+
+    __slots__ = ("_head_timer", "_limits", "_server")
+
+    def __init__(self, server: HttpServer, **more: Any) -> None:
+        super().__init__(server, **more)
+        self._server = server
+        self._limits = server.limits
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if len(self._server.connections) > self._limits.connections:
+            self._refuse(Overloaded("the proxy has as many connections as it may (proxy.limits.connections)"))
+        else:
+            self._start_timer()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count != before:
+            self._stop_timer()  # a head is whole
+        elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
+            self._start_timer()  # idle until now, and this begins a head
+
+    def _start_timer(self) -> None:
+        self._head_timer = self._loop.call_later(self._limits.head_timeout, self._late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _late(self) -> None:
+        self._head_timer = None
+        self._refuse(BodyTimeout(f"the request's head was not whole within {self._limits.head_timeout:g} s"))
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer a connection on which no request is being served, and close it."""
+        if self.transport is not None:
+            response = answer(error, "")
+            body = bytes(response.body.contiguous())
+            head = f"HTTP/1.1 {error.status} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            more = "".join(f"{name}: {value}\r\n" for name, value in error.headers.items())
+            self.transport.write(f"{head}{more}Connection: close\r\n\r\n".encode() + body)
+        self.force_close()
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """What aiohttp's own parser refuses, in OpenAI's shape."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun, and cannot become an error")
+        if status >= 500:
+            log.error("internal error", exc_info=exc)
+            shaped = ProxyError("internal error", code="internal_error", status=status)
+        else:
+            reason = (message or str(exc or "")).partition("\n")[0].rstrip(": ")[:200] or "it cannot be parsed"
+            shaped = ClientError(f"this is not a valid HTTP request: {reason}", status=status, code="invalid_http")
+        response = answer(shaped, "")
+        http = web.Response(
+            status=status, body=response.body.contiguous(), content_type="application/json", headers={"Server": "darkroom"}
+        )
+        http.force_close()
+        return http

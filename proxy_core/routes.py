@@ -1,0 +1,132 @@
+"""Where a request goes: its route by the longest prefix, and of the route's upstreams the one whose turn it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from urllib.parse import unquote
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from .config import Route
+from .errors import ClientError, Failure, NotFound, UpstreamError
+from .message import Request
+
+
+class Target:
+    """One upstream of a route, and how it has been of late."""
+
+    def __init__(self, url: URL, weight: int) -> None:
+        self.url = url
+        self.origin = url.origin()
+        self.base = url.raw_path.rstrip("/")
+        self.weight = weight
+        self.turn = 0  # of smooth weighted round robin
+        self.failures = 0  # in a row
+        self.rests_until = 0.0
+
+
+class RoutePool:
+    """A route's upstreams, by turns: weighted, and one that keeps failing is left alone for a while."""
+
+    def __init__(self, prefix: str, route: Route) -> None:
+        self.prefix = prefix
+        self.bare = prefix.rstrip("/")
+        self.route = route
+        self.targets = [Target(one.url, one.weight) for one in route.all_upstreams()]
+
+    def candidates(self) -> Iterator[Target]:
+        """Each upstream that is not resting, the one whose turn it is first. Raises UpstreamError (503) if all rest."""
+        now = time.monotonic()
+        # With one upstream there is nobody to turn to: it is always asked.
+        awake = [target for target in self.targets if target.rests_until <= now or len(self.targets) == 1]
+        if not awake:
+            raise self._none_left(now)
+        total = sum(target.weight for target in awake)
+        for target in awake:
+            target.turn += target.weight
+        first = max(awake, key=lambda target: target.turn)
+        first.turn -= total
+        yield first
+        yield from sorted((target for target in awake if target is not first), key=lambda target: -target.turn)
+
+    def failed(self, target: Target) -> None:
+        target.failures += 1
+        if target.failures >= self.route.failures:
+            target.rests_until = time.monotonic() + self.route.rest
+
+    def worked(self, target: Target) -> None:
+        target.failures = 0
+        target.rests_until = 0.0
+
+    def _none_left(self, now: float) -> UpstreamError:
+        soonest = min(target.rests_until for target in self.targets) - now
+        names = ", ".join(f"{target.origin.host}:{target.origin.port}" for target in self.targets)
+        return UpstreamError(
+            f"every upstream of {self.prefix} has failed of late and is left alone for now: {names}",
+            failure=Failure.NOT_SENT,
+            status=503,
+            code="no_upstream_left",
+            headers={"Retry-After": str(max(1, round(soonest)))},
+        )
+
+
+class Routes:
+    """All routes, the longest prefix first."""
+
+    def __init__(self, routes: Mapping[str, Route]) -> None:
+        ordered = sorted(routes.items(), key=lambda item: len(item[0]), reverse=True)
+        self._pools = [RoutePool(prefix, route) for prefix, route in ordered]
+
+    def match(self, path: str) -> RoutePool:
+        """Raises NotFound, or ClientError for a path that could be read as leaving its route."""
+        for pool in self._pools:
+            if path == pool.bare or path.startswith(pool.bare + "/"):
+                if _leaves(path[len(pool.bare) :]):
+                    raise ClientError(f"the path's dot segments lead out of {pool.prefix}", code="invalid_path")
+                return pool
+        raise NotFound(f"nothing is served at {path[:200]}: no plugin takes this path, and no route leads on (proxy.routes)")
+
+
+def target_on(pool: RoutePool, target: Target, request: Request) -> str:
+    """As in nginx: an upstream with a path puts it in the prefix's place; one without leaves the target as it came."""
+    return target.base + request.target[len(pool.bare) :] if target.base else request.target
+
+
+def _leaves(rest: str) -> bool:
+    """Whether a server behind could read `rest` as leading out of its start, plain, percent-encoded, even twice, or with
+    backslashes. What goes on is the path as it came, so what is meant must be beyond doubt."""
+    for _ in range(3):
+        depth = 0
+        for segment in rest.replace("\\", "/").split("/"):
+            name = segment.partition(";")[0]
+            depth += -1 if name == ".." else 0 if name in ("", ".") else 1
+            if depth < 0:
+                return True
+        if "%" not in rest:
+            return False
+        rest = unquote(rest)
+    return False
+
+
+def set_credentials(headers: CIMultiDict[str], route: Route) -> None:
+    """Make `headers` bear whose credentials the operator chose."""
+    whose = route.credentials or ("api_key" if route.api_key else "client")
+    if whose == "client":
+        return
+    for name in ("Authorization", "api-key", "x-api-key", route.api_key_header):
+        headers.popall(name, None)
+    if whose == "api_key" and route.api_key is not None:
+        bearer = route.api_key_header.lower() == "authorization"
+        headers.update(route.api_key.bearer() if bearer else {route.api_key_header: route.api_key.reveal()})
+
+
+def set_forwarded(headers: CIMultiDict[str], request: Request) -> None:
+    """X-Forwarded-For, -Proto and -Host, and Via (RFC 9110 7.6.3). What a client claimed before us is kept in front."""
+    client = request.exchange.client
+    earlier = headers.getall("X-Forwarded-For", [])
+    headers["X-Forwarded-For"] = ", ".join([*earlier, client] if client else earlier)
+    headers["X-Forwarded-Proto"] = request.exchange.scheme
+    headers["X-Forwarded-Host"] = request.headers.get("Host", "")
+    headers["Via"] = ", ".join([*headers.getall("Via", []), "1.1 darkroom"])
