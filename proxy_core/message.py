@@ -42,6 +42,12 @@ HOP_BY_HOP = frozenset(
 )
 
 
+def upgrades(headers: MultiMapping[str]) -> bool:
+    """Whether a request asks to speak WebSocket from here on (RFC 6455 4.1)."""
+    named = {name.strip().lower() for line in headers.getall("Connection", []) for name in line.split(",")}
+    return "upgrade" in named and headers.get("Upgrade", "").lower() == "websocket"
+
+
 def end_to_end(headers: MultiMapping[str]) -> CIMultiDict[str]:
     """`headers` without those that speak of one connection only, the ones that Connection names among them."""
     dropped = HOP_BY_HOP
@@ -411,13 +417,27 @@ class Request:
         return await decode(body.contiguous(), encoding, self.exchange.memory, limit=limit)
 
 
+class Tunnel(Protocol):
+    """One end of an upgraded connection: bytes as they are. `read` gives b"" at the end."""
+
+    async def read(self) -> bytes: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """An answer on its way to the client. The server takes Content-Length from `body.size`."""
+    """An answer on its way to the client. The server takes Content-Length from `body.size`.
+
+    `tunnel` comes with a 101: what the upstream's end of the connection says once HTTP is over.
+    """
 
     status: int
     headers: CIMultiDictProxy[str] | CIMultiDict[str] = field(default_factory=CIMultiDict)
     body: Body = field(default_factory=Body)
+    tunnel: Tunnel | None = None
 
     @classmethod
     def json(cls, value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -18,9 +18,10 @@ from .chain import answer, compose
 from .config import Limits, split_listen
 from .errors import BodyTimeout, ClientError, Overloaded, ProxyError, TooLarge
 from .loader import Loaded
-from .message import Body, Data, Exchange, Memory, Request, Response
+from .message import Body, Data, Exchange, Memory, Request, Response, Tunnel
 from .protocol import HttpServer
 from .state import State
+from .tunnel import Line, relay
 from .upstream import ClientTransport, Transport, Upstream
 
 log = logging.getLogger("darkroom")
@@ -199,6 +200,8 @@ class _Writer:
 
     async def send(self, response: Response) -> str | None:
         """Returns None, or why the answer was cut. The client's own leaving raises."""
+        if response.status == 101 and response.tunnel is not None:
+            return await self._upgrade(response, response.tunnel)
         async with aclosing(response.body.chunks()) as chunks:
             self.http = self._head(response)
             await self.http.prepare(self._request)
@@ -221,6 +224,19 @@ class _Writer:
                 await self._cut(response, None)
                 return f"internal error while answering {shaped.status}"
         await self.http.write_eof()
+        return None
+
+    async def _upgrade(self, response: Response, upstream: Tunnel) -> str | None:
+        headers = CIMultiDict({**response.headers, "Connection": "Upgrade", "Upgrade": "websocket"})
+        headers["X-Request-ID"] = self._exchange.id
+        self.http = web.StreamResponse(status=101, headers=headers)
+        await self.http.prepare(self._request)
+        self.status = 101
+        protocol: Any = self._request.protocol
+        client = Line(protocol)
+        protocol.set_parser(client)
+        self._exchange.received, self._exchange.sent = await relay(client, upstream)
+        self.http.force_close()
         return None
 
     def _head(self, response: Response) -> web.StreamResponse:

@@ -16,8 +16,9 @@ from yarl import URL
 
 from .config import Route
 from .errors import Failure, Overloaded, ProxyError, UpstreamError, UpstreamTimeout
-from .message import Body, Data, Request, Response, end_to_end
+from .message import Body, Data, Request, Response, Tunnel, end_to_end, upgrades
 from .routes import RoutePool, Routes, set_credentials, set_forwarded, target_on
+from .tunnel import Line
 
 # RFC 9110 9.2.2: asking twice does what asking once does.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -41,6 +42,7 @@ class Answer:
     fields: CIMultiDictProxy[str]
     chunks: AsyncGenerator[Data, None]
     close: Callable[[], None]  # drops the connection unless the body was read to its end; may be called again
+    tunnel: Tunnel | None = None  # of a 101
 
 
 class Transport(Protocol):
@@ -69,6 +71,8 @@ class Upstream:
         headers = end_to_end(request.headers)
         headers.popall("Host", None)
         headers.popall("Expect", None)  # answered by the server, hop by hop
+        if request.method == "GET" and upgrades(request.headers):
+            headers.update({"Connection": "Upgrade", "Upgrade": "websocket"})  # asked hop by hop, and so asked again
         if request.origin is not None:
             answer = await self._send(request, request.origin, request.target, headers, Timeouts())
             return _response(request, answer, answer.close)
@@ -150,9 +154,8 @@ def _response(request: Request, answer: Answer, close: Callable[[], None]) -> Re
     # A middleware may drop a response without reading it: the end of the exchange closes it all the same.
     request.exchange.on_end(lambda ended: close())
     size = _length(answer.fields) if request.method != "HEAD" else None
-    return Response(
-        status=answer.status, headers=end_to_end(answer.fields), body=Body.stream(answer.chunks, size, close)
-    )
+    body = Body.stream(answer.chunks, size, close)
+    return Response(status=answer.status, headers=end_to_end(answer.fields), body=body, tunnel=answer.tunnel)
 
 
 def _length(fields: CIMultiDictProxy[str]) -> int | None:
@@ -216,7 +219,17 @@ class ClientTransport:
             fields=response.headers,
             chunks=_chunks(response, origin, timeouts, failed, deadline),
             close=response.close,
+            tunnel=_tunnel(response) if response.status == 101 else None,
         )
+
+
+def _tunnel(response: aiohttp.ClientResponse) -> Tunnel:
+    connection = response.connection
+    if connection is None or connection.protocol is None:
+        raise UpstreamError("the upstream left after it agreed to upgrade", failure=Failure.UNKNOWN, code="upstream_cut")
+    line = Line(connection.protocol)
+    connection.protocol.set_parser(line, line)
+    return line
 
 
 class _Clock:

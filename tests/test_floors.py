@@ -19,6 +19,7 @@ CORE = {
     "hookspecs": 2,
     "chain": 2,
     "routes": 2,
+    "tunnel": 2,
     "loader": 3,
     "protocol": 3,
     "upstream": 3,
