@@ -126,6 +126,7 @@ class Limits:
 
     body: int = 256 * 1024 * 1024  # one request's body
     memory: int = 1024 * 1024 * 1024  # all bodies, replies and images that are held at once
+    memory_wait: float = 5.0  # how long a request that holds nothing may wait for memory
     head: int = 32 * 1024  # one header line, name and value; also the request line
     headers: int = 128  # header lines
     head_timeout: float = 15.0  # from the connection, or a head's first byte, to the whole head

@@ -69,7 +69,7 @@ class Server:
         proxy = loaded.config.proxy
         self._host, self._port = split_listen(listen or proxy.listen)
         self._limits: Limits = proxy.limits
-        self.memory = Memory(proxy.limits.memory)
+        self.memory = Memory(proxy.limits.memory, proxy.limits.memory_wait)
         self._serving = 0
         self._background: set[asyncio.Future[object]] = set()
         self._stage = Stage(loaded, State(proxy.state_dir), transport or ClientTransport())
@@ -144,7 +144,6 @@ class Server:
 
 def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Request:
     """A Request whose body is still on its way."""
-    _check_host(http)
     target = http.raw_path
     if "://" in target.partition("?")[0]:  # absolute-form, RFC 9112 3.2.2: what a client sends to a forward proxy
         url = URL(target, encoded=True)
@@ -160,13 +159,6 @@ def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Reques
         if size != 0:
             body = Body.stream(_incoming(http, exchange, limits), size)
     return Request(exchange=exchange, method=http.method, target=target, headers=http.headers, body=body)
-
-
-def _check_host(http: web.BaseRequest) -> None:
-    """RFC 9112 3.2: one Host, no more; two readers of a request with two would disagree on whom it is for."""
-    hosts = http.headers.getall("Host", [])
-    if len(hosts) > 1 or (not hosts and http.version >= (1, 1)):
-        raise ClientError("a request has exactly one Host header", code="invalid_http")
 
 
 async def _incoming(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> AsyncGenerator[Data, None]:

@@ -413,3 +413,121 @@ async def test_what_is_not_ours_is_passed_on_and_the_upstream_judges(body: bytes
                 request = f"POST /v1/{path} HTTP/1.1\nContent-Type: application/json\nContent-Length: {len(body)}"
                 assert (await exchange(port(url), raw(request, body))).startswith(b"HTTP/1.1 200 ")
     assert [peer.body for peer in up.peers] == [body] * 3
+
+
+async def test_trailers_do_not_become_headers_or_body() -> None:
+    answer = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-End\r\nConnection: close\r\n\r\n"
+        b"2\r\nok\r\n0\r\nX-End: 1\r\n\r\n"
+    )
+    body = b"3\r\nabc\r\n0\r\nX-Mine: 1\r\n\r\n"
+
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.send(answer)
+
+    async with upstream(script) as up, running(routed(up.url)) as url, aiohttp.ClientSession() as http:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port(url))
+        writer.write(b"POST /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Mine\r\n\r\n" + body)
+        read = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 5)
+        writer.close()
+        del http
+    assert read.endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    assert b"X-End" not in read
+    assert b"X-Mine" not in up.peers[0].head
+    assert up.peers[0].body == b"3\r\nabc\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+async def test_answers_without_a_body(method: str, status: int) -> None:
+    length = b"" if status == 204 else b"Content-Length: 1234\r\n"
+    async with upstream(answering(b"HTTP/1.1 %d X\r\nETag: a\r\n%b\r\n" % (status, length))) as up:
+        async with running(routed(up.url)) as url:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port(url))
+            for _ in range(2):  # the connection stays in step
+                writer.write(f"{method} /v1/x HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                assert head.startswith(f"HTTP/1.1 {status} ".encode())
+                assert (b"Content-Length: 1234\r\n" in head) is (method == "HEAD")
+                assert b"etag: a\r\n" in head.lower()
+            writer.close()
+    assert len(up.peers) == 2
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n"], ids=["no Host", "two Hosts"])
+async def test_exactly_one_host(hosts: bytes) -> None:
+    async with upstream(answering(OK)) as up, running(routed(up.url)) as url:
+        answer = await exchange(port(url), b"GET /v1/x HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert answer.split()[1] == b"400"
+    assert error_of(answer)["code"] == "invalid_http"
+    assert not up.peers
+
+
+async def test_an_absolute_target_is_read_as_its_path() -> None:
+    async with upstream(answering(OK)) as up, running(routed(up.url)) as url:
+        await exchange(port(url), b"GET http://elsewhere.example/v1/x?y=%2F HTTP/1.1\r\nHost: elsewhere.example\r\n\r\n")
+    assert up.peers[0].head.startswith(b"GET /v1/x?y=%2F HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("size", [60_000, 200_000])
+async def test_an_upstreams_large_headers(size: int) -> None:
+    answer = b"HTTP/1.1 200 OK\r\nX-Large: " + b"y" * size + b"\r\nContent-Length: 0\r\n\r\n"
+    async with upstream(answering(answer)) as up, running(routed(up.url)) as url:
+        read = await exchange(port(url), raw("GET /v1/x HTTP/1.1"))
+    if size < 64 * 1024:
+        assert b"X-Large: " + b"y" * size in read
+    else:
+        assert read.startswith(b"HTTP/1.1 502 ")
+        assert error_of(read)["code"] == "invalid_upstream_reply"
+
+
+def resetting(after: bytes) -> Any:
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        if after:
+            await peer.send(after)
+            await asyncio.sleep(0)
+        sock = peer.writer.get_extra_info("socket")
+        sock.setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER of 0 seconds: closing resets
+        peer.writer.transport.abort()
+
+    return script
+
+
+async def test_an_upstream_that_resets_before_its_head() -> None:
+    async with upstream(resetting(b"")) as up, running(routed(up.url)) as url:
+        answer = await exchange(port(url), raw("POST /v1/x HTTP/1.1\nContent-Length: 2", b"{}"))
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert error_of(answer)["code"] == "upstream_cut"
+    assert len(up.peers) == 1
+
+
+async def test_an_upstream_that_resets_within_its_body() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
+    async with upstream(resetting(head)) as up, running(routed(up.url)) as url, aiohttp.ClientSession() as http:
+        async with http.get(url / "v1/x") as response:
+            # The reset may overtake what was sent before it; then the head never came, and that is told.
+            if response.status == 200:
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await response.read()
+            else:
+                assert response.status == 502
+
+
+async def test_a_stale_connection_does_not_repeat_a_post() -> None:
+    """The upstream closes a kept connection in the moment of the next request: that request may have been read."""
+    heads: list[bytes] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        heads.append(peer.head.split(b"\r\n")[0])
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await peer.read_request()
+        heads.append(peer.head.split(b"\r\n")[0])
+
+    async with upstream(script) as up, running(routed(up.url)) as url:
+        first = await exchange(port(url), raw("POST /v1/1 HTTP/1.1\nContent-Length: 2", b"{}"))
+        second = await exchange(port(url), raw("POST /v1/2 HTTP/1.1\nContent-Length: 2", b"{}"))
+    assert first.endswith(b"{}")
+    assert second.startswith(b"HTTP/1.1 502 ")
+    assert heads == [b"POST /v1/1 HTTP/1.1", b"POST /v1/2 HTTP/1.1"]
