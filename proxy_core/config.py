@@ -78,7 +78,24 @@ class Weighted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Route:
+class Timeouts:
+    """How long an upstream may take, in seconds."""
+
+    connect_timeout: float = 10.0
+    first_byte_timeout: float = 600.0  # from the request's last byte to the answer's head
+    read_timeout: float = 600.0  # between two reads of the answer, or two writes of the request
+    total_timeout: float = 0.0  # for the whole answer, unless it is an event stream; 0 is no limit
+
+    def __post_init__(self) -> None:
+        for name in ("connect_timeout", "first_byte_timeout", "read_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: must be more than 0 seconds")
+        if self.total_timeout < 0:
+            raise ValueError("total_timeout: must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route(Timeouts):
     """What is behind one path prefix. Times are seconds.
 
     `upstream` without a path leaves the request's path as it came; with one, that path stands in the prefix's place.
@@ -91,11 +108,7 @@ class Route:
     api_key: Secret | None = None
     api_key_header: str = "Authorization"  # "Authorization" sends "Bearer KEY"; any other header sends the bare key
     credentials: Literal["client", "api_key", "none"] | None = None
-    connect_timeout: float = 10.0
-    first_byte_timeout: float = 600.0  # from the request's last byte to the answer's head
-    read_timeout: float = 600.0  # between two reads of the answer, or two writes of the request
-    total_timeout: float = 0.0  # for the whole answer, unless it is an event stream; 0 is no limit
-    connections: int = 0  # requests that are at this route's upstreams at once; 0 is no limit
+    connections: int = 0  # requests at one upstream at once; 0 is no limit
     failures: int = 3  # in a row, after which one of several upstreams is left alone
     rest: float = 10.0  # for how long
     forwarded: bool = False  # whether X-Forwarded-For, -Proto, -Host and Via tell the upstream who asks
@@ -108,10 +121,8 @@ class Route:
             raise ValueError("upstream: give either 'upstream', or 'upstreams' for several")
         if self.upstream is not None:
             _check_upstream("upstream", self.upstream)
-        for name in ("connect_timeout", "first_byte_timeout", "read_timeout"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: must be more than 0 seconds")
-        for name, least in (("connections", 0), ("failures", 1), ("rest", 0), ("total_timeout", 0)):
+        super().__post_init__()
+        for name, least in (("connections", 0), ("failures", 1), ("rest", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}")
         if self.credentials == "api_key" and self.api_key is None:
@@ -145,6 +156,7 @@ class ProxyConfig:
     state_dir: Path = Path("state")
     plugins: list[str] = field(default_factory=list)
     routes: dict[str, Route] = field(default_factory=dict)
+    calls: Timeouts = field(default_factory=Timeouts)  # of what plugins call by themselves, such as image services
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from urllib.parse import unquote
 
 from multidict import CIMultiDict
 from yarl import URL
 
 from .config import Route
-from .errors import ClientError, Failure, NotFound, UpstreamError
+from .errors import ClientError, Failure, NotFound, Overloaded, UpstreamError
 from .message import Request
 
 
 class Target:
     """One upstream of a route, and how it has been of late."""
 
-    def __init__(self, url: URL, weight: int) -> None:
+    def __init__(self, url: URL, weight: int, connections: int) -> None:
+        self._gate = asyncio.Semaphore(connections) if connections else None
         self.url = url
         self.origin = url.origin()
         self.base = url.raw_path.rstrip("/")
@@ -25,6 +27,18 @@ class Target:
         self.turn = 0  # of smooth weighted round robin
         self.failures = 0  # in a row
         self.rests_until = 0.0
+
+    @property
+    def full(self) -> bool:
+        return self._gate is not None and self._gate.locked()
+
+    async def enter(self) -> None:
+        if self._gate is not None:
+            await self._gate.acquire()
+
+    def leave(self) -> None:
+        if self._gate is not None:
+            self._gate.release()
 
 
 class RoutePool:
@@ -34,7 +48,7 @@ class RoutePool:
         self.prefix = prefix
         self.bare = prefix.rstrip("/")
         self.route = route
-        self.targets = [Target(one.url, one.weight) for one in route.all_upstreams()]
+        self.targets = [Target(one.url, one.weight, route.connections) for one in route.all_upstreams()]
 
     def candidates(self) -> Iterator[Target]:
         """Each upstream that is not resting, the one whose turn it is first. Raises UpstreamError (503) if all rest."""
@@ -50,6 +64,40 @@ class RoutePool:
         first.turn -= total
         yield first
         yield from sorted((target for target in awake if target is not first), key=lambda target: -target.turn)
+
+    async def entered(self) -> AsyncIterator[Target]:
+        """The candidates one after another, each entered: who takes one must `leave` it.
+
+        One that has as many requests as it may is passed over; where all have, the first to have room is awaited for as long
+        as a connection would be. Raises Overloaded (503).
+        """
+        candidates = list(self.candidates())
+        passed_over = 0
+        for target in candidates:
+            if target.full:
+                passed_over += 1
+            else:
+                await target.enter()
+                yield target
+        if passed_over == len(candidates):
+            yield await self._room(candidates)
+
+    async def _room(self, targets: list[Target]) -> Target:
+        waits = {asyncio.ensure_future(target.enter()): target for target in targets}
+        try:
+            done, _ = await asyncio.wait(waits, timeout=self.route.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            done = set()
+            raise
+        finally:
+            first = next(iter(done), None)
+            for wait, target in waits.items():
+                if wait is not first and not wait.cancel() and not wait.cancelled():
+                    target.leave()
+        if first is None:
+            limit = f"each upstream of {self.prefix} has {self.route.connections} requests, as many as it may"
+            raise Overloaded(f"{limit} (proxy.routes.connections); try again soon")
+        return waits[first]
 
     def failed(self, target: Target) -> None:
         target.failures += 1

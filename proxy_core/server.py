@@ -44,7 +44,7 @@ class Stage:
             middlewares = [(name, make()) for name, make in self.loaded.having("proxy_middleware")]
             self.handler = compose(
                 [(name, made) for name, made in middlewares if made is not None],
-                Upstream(self.loaded.config.proxy.routes, self._transport),
+                Upstream(self.loaded.config.proxy.routes, self._transport, self.loaded.config.proxy.calls),
             )
             self._stack = stack.pop_all()
         return self

@@ -14,24 +14,14 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from .config import Route
-from .errors import Failure, Overloaded, ProxyError, UpstreamError, UpstreamTimeout
+from .config import Route, Timeouts
+from .errors import Failure, ProxyError, UpstreamError, UpstreamTimeout
 from .message import Body, Data, Request, Response, Tunnel, end_to_end, upgrades
-from .routes import RoutePool, Routes, set_credentials, set_forwarded, target_on
+from .routes import RoutePool, Routes, Target, set_credentials, set_forwarded, target_on
 from .tunnel import Line
 
 # RFC 9110 9.2.2: asking twice does what asking once does.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timeouts:
-    """Seconds. `total` 0 is no limit."""
-
-    connect: float = 10.0
-    first_byte: float = 600.0  # from the request's last byte to the answer's head
-    read: float = 600.0  # between two reads of the answer, or two writes of the request
-    total: float = 0.0  # for the whole answer, unless it is an event stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +48,12 @@ class Transport(Protocol):
 
 
 class Upstream:
-    """Sends a request to the upstream whose turn it is, by its longest matching route."""
+    """Sends a request to the upstream whose turn it is, by its longest matching route; a plugin's call to its own origin."""
 
-    def __init__(self, routes: Mapping[str, Route], transport: Transport) -> None:
+    def __init__(self, routes: Mapping[str, Route], transport: Transport, calls: Timeouts | None = None) -> None:
         self._transport = transport
         self._routes = Routes(routes)
-        self._gates: dict[str, asyncio.Semaphore] = {
-            prefix: asyncio.Semaphore(route.connections) for prefix, route in routes.items() if route.connections
-        }
+        self._calls = calls or Timeouts()
 
     async def __call__(self, request: Request) -> Response:
         headers = end_to_end(request.headers)
@@ -74,38 +62,24 @@ class Upstream:
         if request.method == "GET" and upgrades(request.headers):
             headers.update({"Connection": "Upgrade", "Upgrade": "websocket"})  # asked hop by hop, and so asked again
         if request.origin is not None:
-            answer = await self._send(request, request.origin, request.target, headers, Timeouts())
+            answer = await self._send(request, request.origin, request.target, headers, self._calls)
             return _response(request, answer, answer.close)
         pool = self._routes.match(request.path)
         set_credentials(headers, pool.route)
         if pool.route.forwarded:
             set_forwarded(headers, request)
-        gate = self._gates.get(pool.prefix)
-        if gate is None:
-            answer = await self._turns(request, pool, headers)
-            return _response(request, answer, answer.close)
-        await _enter(gate, pool)
-        try:
-            answer = await self._turns(request, pool, headers)
-        except BaseException:
-            gate.release()
-            raise
-        return _response(request, answer, _leaving(gate, answer))
+        return await self._turns(request, pool, headers)
 
-    async def _turns(self, request: Request, pool: RoutePool, headers: CIMultiDict[str]) -> Answer:
+    async def _turns(self, request: Request, pool: RoutePool, headers: CIMultiDict[str]) -> Response:
         """Ask the upstreams by turns. The next one is asked only where that is provably safe."""
-        route = pool.route
-        timeouts = Timeouts(
-            connect=route.connect_timeout,
-            first_byte=route.first_byte_timeout,
-            read=route.read_timeout,
-            total=route.total_timeout,
-        )
         last: UpstreamError | None = None
-        for target in pool.candidates():
+        async for target in pool.entered():
             try:
-                answer = await self._send(request, target.origin, target_on(pool, target, request), headers.copy(), timeouts)
-            except UpstreamError as error:
+                answer = await self._send(request, target.origin, target_on(pool, target, request), headers.copy(), pool.route)
+            except BaseException as error:
+                target.leave()
+                if not isinstance(error, UpstreamError):
+                    raise
                 pool.failed(target)
                 last = error
                 again = request.method in _IDEMPOTENT and request.body.in_hand
@@ -113,8 +87,8 @@ class Upstream:
                     raise
             else:
                 pool.worked(target)
-                return answer
-        assert last is not None  # noqa: S101  # candidates() yields one at least, or raises
+                return _response(request, answer, _leaving(target, answer))
+        assert last is not None  # noqa: S101  # one is entered at least, or that none was free is raised
         raise last
 
     async def _send(
@@ -127,17 +101,8 @@ class Upstream:
             request.exchange.upstream += time.monotonic() - begun
 
 
-async def _enter(gate: asyncio.Semaphore, pool: RoutePool) -> None:
-    try:
-        async with asyncio.timeout(pool.route.connect_timeout):
-            await gate.acquire()
-    except TimeoutError:
-        limit = f"{pool.route.connections} requests are at {pool.prefix}'s upstreams, as many as may be"
-        raise Overloaded(f"{limit} (proxy.routes.connections)") from None
-
-
-def _leaving(gate: asyncio.Semaphore, answer: Answer) -> Callable[[], None]:
-    """`answer.close`, and once, however often it is called, out of the gate."""
+def _leaving(target: Target, answer: Answer) -> Callable[[], None]:
+    """`answer.close`, and once, however often it is called, out of the target's gate."""
     inside = True
 
     def close() -> None:
@@ -145,7 +110,7 @@ def _leaving(gate: asyncio.Semaphore, answer: Answer) -> Callable[[], None]:
         answer.close()
         if inside:
             inside = False
-            gate.release()
+            target.leave()
 
     return close
 
@@ -206,14 +171,14 @@ class ClientTransport:
                     headers=fields,
                     data=payload,
                     allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_timeout),
                 )
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if failed:
                 raise failed[0] from None
             raise _shaped(error, origin, timeouts, clock) from error
         streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
-        deadline = started + timeouts.total if timeouts.total and not streams else None
+        deadline = started + timeouts.total_timeout if timeouts.total_timeout and not streams else None
         return Answer(
             status=response.status,
             fields=response.headers,
@@ -247,7 +212,7 @@ class _Clock:
             try:
                 if not sending:
                     # The connection has a limit of its own; until it stands, nothing is owed.
-                    self._set(self._timeouts.connect + self._timeouts.first_byte)
+                    self._set(self._timeouts.connect_timeout + self._timeouts.first_byte_timeout)
                 yield
             finally:
                 self._timer = None
@@ -257,11 +222,11 @@ class _Clock:
         self._set(None)
 
     def writes(self) -> None:
-        self._set(self._timeouts.read)
+        self._set(self._timeouts.read_timeout)
 
     def done(self) -> None:
         self.sent = True
-        self._set(self._timeouts.first_byte)
+        self._set(self._timeouts.first_byte_timeout)
 
     def _set(self, seconds: float | None) -> None:
         if self._timer is not None and not self._timer.expired():
@@ -289,7 +254,7 @@ async def _chunks(
     late = False
     try:
         while True:
-            wait = timeouts.read
+            wait = timeouts.read_timeout
             if deadline is not None and (left := deadline - time.monotonic()) < wait:
                 late, wait = True, left
             async with asyncio.timeout_at(loop.time() + wait):
@@ -300,7 +265,7 @@ async def _chunks(
     except TimeoutError as error:
         if late:
             who = f"{origin.host}:{origin.port}"
-            raise UpstreamTimeout(f"{who} took longer than {timeouts.total:g} s", failure=Failure.UNKNOWN) from error
+            raise UpstreamTimeout(f"{who} took longer than {timeouts.total_timeout:g} s", failure=Failure.UNKNOWN) from error
         raise _shaped(error, origin, timeouts) from error
     except (aiohttp.ClientError, OSError) as error:
         if failed:
@@ -316,13 +281,13 @@ def _shaped(
     """What the HTTP client raised, in our words. Only a connection that never stood is known to have sent nothing."""
     who = f"{origin.host}:{origin.port}"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return UpstreamTimeout(f"no connection to {who} within {timeouts.connect:g} s", failure=Failure.NOT_SENT)
+        return UpstreamTimeout(f"no connection to {who} within {timeouts.connect_timeout:g} s", failure=Failure.NOT_SENT)
     if isinstance(error, aiohttp.ClientConnectorError):
         return UpstreamError(
             f"cannot connect to {who}: {_reason(error)}", failure=Failure.NOT_SENT, code="upstream_unreachable"
         )
     if isinstance(error, TimeoutError):
-        waited = timeouts.first_byte if clock is not None else timeouts.read
+        waited = timeouts.first_byte_timeout if clock is not None else timeouts.read_timeout
         return UpstreamTimeout(f"{who} was silent for {waited:g} s", failure=Failure.UNKNOWN)
     if begun:
         return UpstreamError(f"{who} cut its answer", failure=Failure.UNKNOWN, code="upstream_cut")

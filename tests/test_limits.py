@@ -368,69 +368,82 @@ async def median(url: URL) -> float:
     return sorted(times)[25]
 
 
-async def test_nothing_grows_over_five_thousand_mixed_requests(tmp_path: Path) -> None:
-    """Plain, streamed, large, refused, cut, and left by their client: memory and descriptors stay where they were."""
+async def mixed(peer: Peer) -> None:
+    """An upstream for every kind of request in `mix`."""
+    while True:
+        peer.head = peer.body = b""
+        await peer.read_request()
+        if b"/v1/cut" in peer.head:
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            return
+        if b"/v1/wait" in peer.head:
+            await peer.until_gone()
+            return
+        if b"/v1/stream" in peer.head:
+            event = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+            await peer.send(event + b"9\r\ndata: 1\n\n\r\n" * 10 + b"0\r\n\r\n")
+        else:
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(peer.body) + peer.body)
 
-    async def script(peer: Peer) -> None:
-        while True:
-            peer.head = peer.body = b""
-            await peer.read_request()
-            if b"/v1/cut" in peer.head:
-                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-                return
-            if b"/v1/wait" in peer.head:
-                await peer.until_gone()
-                return
-            if b"/v1/stream" in peer.head:
-                event = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-                await peer.send(event + b"9\r\ndata: 1\n\n\r\n" * 10 + b"0\r\n\r\n")
-            else:
-                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(peer.body) + peer.body)
 
-    async def one(http: aiohttp.ClientSession, url: URL, n: int) -> None:
-        match n % 10:
-            case 0:
-                _, writer = await asyncio.open_connection("127.0.0.1", port(url))
-                writer.write(b"POST /v1/wait HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
-                await writer.drain()
-                writer.transport.abort()
-            case 1:
-                with pytest.raises(aiohttp.ClientPayloadError):
-                    async with http.get(url / "v1/cut") as response:
-                        await response.read()
-            case 2:
-                async with http.get(url / "v2/nowhere") as response:
-                    assert response.status == 404
-            case 3:
-                async with http.get(url / "v1/stream") as response:
-                    assert (await response.read()).count(b"data: 1\n\n") == 10
-            case 4:
-                async with http.post(url / "v1/echo", data=b"x" * 200_000) as response:
-                    assert len(await response.read()) == 200_000
-            case _:
-                async with http.post(url / "v1/echo", data=b"{}") as response:
-                    assert await response.read() == b"{}"
+async def mix(url: URL, count: int) -> None:
+    """So many requests: plain, streamed, large, refused, cut, and left by their client."""
+    gate = asyncio.Semaphore(32)
 
-    async def many(url: URL, count: int) -> None:
-        gate = asyncio.Semaphore(32)
+    async def gated(http: aiohttp.ClientSession, n: int) -> None:
+        async with gate:
+            await one(http, url, n)
 
-        async def gated(http: aiohttp.ClientSession, n: int) -> None:
-            async with gate:
-                await one(http, url, n)
+    async with aiohttp.ClientSession() as http:
+        await asyncio.gather(*(gated(http, n) for n in range(count)))
 
-        async with aiohttp.ClientSession() as http:
-            await asyncio.gather(*(gated(http, n) for n in range(count)))
 
-    def descriptors(pid: int) -> int:
-        return len(os.listdir(f"/proc/{pid}/fd"))
+async def one(http: aiohttp.ClientSession, url: URL, n: int) -> None:
+    match n % 10:
+        case 0:
+            _, writer = await asyncio.open_connection("127.0.0.1", port(url))
+            writer.write(b"POST /v1/wait HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+            await writer.drain()
+            writer.transport.abort()
+        case 1:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                async with http.get(url / "v1/cut") as response:
+                    await response.read()
+        case 2:
+            async with http.get(url / "v2/nowhere") as response:
+                assert response.status == 404
+        case 3:
+            async with http.get(url / "v1/stream") as response:
+                assert (await response.read()).count(b"data: 1\n\n") == 10
+        case 4:
+            async with http.post(url / "v1/echo", data=b"x" * 200_000) as response:
+                assert len(await response.read()) == 200_000
+        case _:
+            async with http.post(url / "v1/echo", data=b"{}") as response:
+                assert await response.read() == b"{}"
 
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+async def test_memory_and_descriptors_are_flat_over_five_thousand_mixed_requests(tmp_path: Path) -> None:
     table = '[proxy]\nplugins = ["access_log"]\n[proxy.routes."/v1"]\nupstream = "{}"\n'
-    async with upstream(script) as up, process(tmp_path, table.format(up.url)) as (url, pid):
-        await many(url, 1_000)
+    async with upstream(mixed) as up, process(tmp_path, table.format(up.url)) as (url, pid):
+        await mix(url, 1_000)
         before, open_before = memory(pid), descriptors(pid)
-        await many(url, 5_000)
+        await mix(url, 5_000)
         async with asyncio.timeout(10):
             while descriptors(pid) > open_before + 40:  # pooled upstream connections may differ by the gate's width
                 await exchange(port(url), GET)
         grown = memory(pid) - before
     assert grown < 6 << 20, f"{grown / (1 << 20):.1f} MiB"
+
+
+async def test_no_task_is_left_over() -> None:
+    async with upstream(mixed) as up, running(config(up.url)) as url:
+        await mix(url, 500)
+        async with asyncio.timeout(10):
+            # One task for each open connection on either side is as it should be; none belongs to a handler.
+            while [task for task in asyncio.all_tasks() if "handle" in repr(task.get_coro())]:
+                await exchange(port(url), GET)

@@ -14,9 +14,9 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy_core import Body, Exchange, Failure, NotFound, Request, UpstreamError, UpstreamTimeout
-from proxy_core.config import Route
+from proxy_core.config import Route, Timeouts
 from proxy_core.routes import Routes, target_on
-from proxy_core.upstream import ClientTransport, Timeouts
+from proxy_core.upstream import ClientTransport
 
 ORIGIN = URL("http://api.example:8443")
 
@@ -56,10 +56,11 @@ def connector_error(kind: type[aiohttp.ClientConnectorError], cause: OSError) ->
 async def test_failures_before_the_answer(
     transport: ClientTransport, raised: Exception, kind: type[UpstreamError], failure: Failure, words: str
 ) -> None:
+    timeouts = Timeouts(connect_timeout=3, first_byte_timeout=7)
     with aioresponses() as mocked:
         mocked.post("http://api.example:8443/v1/x", exception=raised)
         with pytest.raises(kind) as caught:
-            await transport.send("POST", ORIGIN, "/v1/x", CIMultiDict(), Body(b"{}"), Timeouts(connect=3, first_byte=7))
+            await transport.send("POST", ORIGIN, "/v1/x", CIMultiDict(), Body(b"{}"), timeouts)
     assert caught.value.failure is failure
     assert words in caught.value.message
     assert (caught.value.headers.get("x-should-retry") == "false") is (failure is Failure.UNKNOWN)

@@ -44,6 +44,12 @@ const operations = {
     const answer = await client.images.edit({ model, prompt: "side by side", image });
     return { images: answer.data };
   },
+  async text_stream() {
+    const stream = await client.chat.completions.create({ model: "gpt", messages: [{ role: "user", content: "hi" }], stream: true });
+    const said = [];
+    for await (const chunk of stream) said.push(chunk.choices[0].delta.content);
+    return { said };
+  },
   async bad_request() {
     return client.chat.completions.create({ model, messages: [{ role: "user", content: [{ type: "image_url", image_url: 7 }] }] });
   },
