@@ -7,7 +7,7 @@ import difflib
 import os
 import tomllib
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -54,13 +54,15 @@ class Source:
     """Where a config's relative paths start, and which environment its `env:` values are read from."""
 
     folder: Path = field(default_factory=Path.cwd)
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
 
 def _check_upstream(key: str, url: URL) -> None:
+    if url.user or url.password:
+        raise ValueError(f"{key}: a URL without a user or password; put a key into 'api_key'")
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{key}: {str(url)!r} is not an http or https URL with a host")
-    if url.query_string or url.fragment or url.user:
+    if url.query_string or url.fragment:
         raise ValueError(f"{key}: a URL of scheme, host and path only; put a key into 'api_key'")
 
 
@@ -187,20 +189,20 @@ class Config:
     """One file, read: the proxy's own part built, the plugins' tables as they came."""
 
     proxy: ProxyConfig
-    tables: Mapping[str, Mapping[str, object]]  # plugin name -> its table
+    tables: Mapping[str, Mapping[str, object]] = field(repr=False)  # plugin name -> its table; secrets may stand in it
     source: Source
 
 
 def read(path: Path) -> tuple[Mapping[str, object], Source]:
     """A file's table, and where its relative paths start. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError([Fault("", f"cannot read {path}: {reason}")]) from None
     try:
         return tomllib.loads(text), Source(folder=path.resolve().parent)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or a thousand brackets, is no TOMLDecodeError
         raise ConfigError([Fault("", f"{path} is not valid TOML: {error}")]) from None
 
 
@@ -260,6 +262,7 @@ _KINDS: dict[type, str] = {
     float: "a number",
     str: "a string",
     list: "a list",
+    tuple: "a list",
     dict: "a table",
 }
 
@@ -284,10 +287,14 @@ class _Builder:
         before = len(self.faults)
         hints = get_type_hints(cls)
         known = {f.name: f for f in dataclasses.fields(cls) if f.init}
-        values = {}
+        values: dict[str, Any] = {}
+        bad: list[str] = []
         for key, value in table.items():
             if key in known:
+                count = len(self.faults)
                 values[key] = self.value(hints[key], value, f"{where}.{key}")
+                if len(self.faults) > count:
+                    bad.append(key)
             else:
                 self.faults.append(unknown(key, known, f"{where}.{key}"))
         for name, f in known.items():
@@ -295,37 +302,53 @@ class _Builder:
                 self.fault(f"{where}.{name}", f"is missing; it is required ({_expected(hints[name])})")
         # Made even where a key is bad, of what is good: `__post_init__` may have more to tell.
         good = {key: value for key, value in values.items() if value is not _BAD}
+        for name, f in known.items():
+            if hints[name] is Path and name not in table and isinstance(f.default, Path):
+                good[name] = self.source.folder / f.default
+        made = _BAD
         try:
             made = cls(**good)
         except ConfigError as error:
-            self.faults += [Fault(f"{where}.{fault.where}" if fault.where else where, fault.what) for fault in error.faults]
+            self._told(error.faults, where, bad)
         except ValueError as error:
             key, colon, what = str(error).partition(": ")
             named = colon and key.split(".")[0].split("[")[0] in known
-            self.fault(f"{where}.{key}" if named else where, what if named else str(error))
+            self._told([Fault(key, what) if named else Fault("", str(error))], where, bad)
         except TypeError:
             if len(self.faults) == before:
                 raise  # not for a key that is missing: that has been told
         return made if len(self.faults) == before else _BAD
+
+    def _told(self, faults: Sequence[Fault], where: str, bad: Sequence[str]) -> None:
+        """What a class found out by itself, but for what is said of, or for want of, a key that has been told already."""
+        for fault in faults:
+            if not any(fault.where == key or f"'{key}'" in fault.what for key in bad):
+                path = f"{where}.{fault.where}" if fault.where else where
+                self.faults.append(Fault(path, fault.what, fault.missing))
 
     def value(self, hint: Any, value: object, where: str) -> Any:
         origin, args = get_origin(hint), get_args(hint)
         if origin in (Union, types.UnionType):
             return self.value(next(arg for arg in args if arg is not types.NoneType), value, where)
         if origin is Literal:
-            if value in args and isinstance(value, str):
+            if any(type(value) is type(arg) and value == arg for arg in args):
                 return value
             return self.fault(where, f"must be one of {', '.join(map(repr, args))}, not {_shown(value)}")
         if origin in (list, tuple):
             if not isinstance(value, list):
                 return self.fault(where, f"must be a list, not {kind(value)}")
-            items = [self.value(args[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-            return items if origin is list else tuple(items)
+            kinds = [args[0]] * len(value) if origin is list or args[-1] is Ellipsis else list(args)
+            if len(kinds) != len(value):
+                return self.fault(where, f"must be a list of {len(kinds)}, not of {len(value)}")
+            items = [self.value(kinds[i], item, f"{where}[{i}]") for i, item in enumerate(value)]
+            good = [item for item in items if item is not _BAD]  # a class's own check is to see what is good
+            return good if origin is list else tuple(good) if args[-1] is Ellipsis or len(good) == len(items) else _BAD
         if origin is dict or hint is dict:
             if not isinstance(value, Mapping):
                 return self.fault(where, f"must be a table, not {kind(value)}")
             inner = args[1] if args else Any
-            return {key: self.value(inner, item, f"{where}.{_quoted(key)}") for key, item in value.items()}
+            table = {key: self.value(inner, item, f"{where}.{_quoted(key)}") for key, item in value.items()}
+            return {key: item for key, item in table.items() if item is not _BAD}
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
             return self.dataclass(hint, value, where)
         return self.plain(hint, value, where)
@@ -342,14 +365,26 @@ class _Builder:
         if hint is Secret:
             return self.secret(value, where)
         if hint is Path:
-            return self.source.folder / Path(value).expanduser()
+            return self.path(value, where)
         if hint is URL:
-            try:
-                url = URL(value)
-            except ValueError as error:
-                return self.fault(where, f"{value!r} is not a URL: {error}")
-            return url if url.absolute else self.fault(where, f"{value!r} is not a URL with scheme and host")
+            return self.url(value, where)
         raise TypeError(f"{where}: a config field cannot be of type {hint!r}")
+
+    def path(self, value: str, where: str) -> Any:
+        try:
+            if "\0" in value:
+                raise ValueError("it holds a null byte")
+            return self.source.folder / Path(value).expanduser()
+        except (ValueError, RuntimeError) as error:
+            return self.fault(where, f"{value!r} is not a path: {error}")
+
+    def url(self, value: str, where: str) -> Any:
+        shown = "it" if "@" in value else repr(value)  # a password may stand before an @
+        try:
+            url = URL(value)
+        except ValueError as error:
+            return self.fault(where, f"{shown} is not a URL: {'it cannot be read' if '@' in value else error}")
+        return url if url.scheme and url.host else self.fault(where, f"{shown} is not a URL with scheme and host")
 
     def mismatch(self, hint: Any, value: object, where: str) -> Any:
         return self.fault(where, f"must be {_expected(hint)}, not {_shown(value) if hint is not Secret else kind(value)}")
@@ -359,10 +394,12 @@ class _Builder:
         if colon and scheme == "env":
             found = self.source.environ.get(rest)
             if found is None:
-                return self.fault(where, f"environment variable {rest} is not set; set it, or take the plugin off the list")
+                return self.fault(where, f"environment variable {rest} is not set; set it, or use 'file:PATH'")
             value = found
         elif colon and scheme == "file":
-            path = self.source.folder / Path(rest).expanduser()
+            path = self.path(rest, where)
+            if path is _BAD:
+                return _BAD
             try:
                 value = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
             except (OSError, UnicodeDecodeError) as error:
@@ -384,6 +421,8 @@ def _shown(value: object) -> str:
 def _expected(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         hint = next(arg for arg in get_args(hint) if arg is not types.NoneType)
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(repr, get_args(hint)))}"
     if hint is Secret:
         return "a string: a key, 'env:NAME' or 'file:PATH'"
     if hint is URL:

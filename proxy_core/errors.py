@@ -20,6 +20,8 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from multidict import CIMultiDict
+
 
 class Failure(enum.Enum):
     """What a failed upstream call may have cost. `x-should-retry` and fallback hang on it."""
@@ -52,7 +54,7 @@ class ProxyError(Exception):
         self.code = code if code is not None else self.code
         self.status = status if status is not None else self.status
         self.type = type if type is not None else self.type
-        self.headers: dict[str, str] = dict(headers or {})
+        self.headers: CIMultiDict[str] = CIMultiDict(headers or {})
 
     def body(self) -> dict[str, object]:
         """The JSON value of the answer, in OpenAI's shape."""
@@ -147,7 +149,8 @@ class Overloaded(ProxyError):
 
 
 class PluginFault(ProxyError):
-    """A plugin raised something that is not a ProxyError, or returned nonsense. `plugin` names it, in the log only."""
+    """A plugin raised something that is not a ProxyError, or returned nonsense. `plugin` names it, in the log only; "" is the
+    core itself."""
 
     code = "internal_error"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -31,16 +32,20 @@ class JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the fields given as `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
+        own: dict[str, object] = {
             "time": _moment(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_extra(record),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+            own["exception"] = self.formatException(record.exc_info)
+        extra = _extra(record)
+        try:
+            return orjson.dumps({**own, **extra, **own}, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except (TypeError, ValueError, RecursionError):
+            # Lone surrogates, integers beyond 64 bits, circles: shown as Python shows them, for a lost line helps nobody.
+            return json.dumps({**own, **{name: repr(value) for name, value in extra.items()}, **own})
 
 
 class Console(logging.Formatter):
@@ -49,6 +54,12 @@ class Console(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in _extra(record).items())
         text = f"{record.getMessage()}  {fields}".rstrip()
-        safe = "".join(c if c.isprintable() else "?" for c in text)
-        line = f"{_moment(record)[11:23]} {record.levelname:7} {safe}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        lines = [f"{_moment(record)[11:23]} {record.levelname:7} {_printable(text)}"]
+        if record.exc_info:
+            # Set in, so that nothing that an exception says can pass for a line of the log.
+            lines += [f"    {_printable(line)}" for line in self.formatException(record.exc_info).splitlines()]
+        return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -136,7 +136,8 @@ class Lease:
         self.held += n
 
     def give(self, n: int) -> None:
-        """Give `n` bytes back before the exchange ends."""
+        """Give `n` bytes back before the exchange ends; what was given back already is not given twice."""
+        n = min(n, self.held)
         self.held -= n
         self._memory.give(n)
 
@@ -162,13 +163,14 @@ class Body:
     `size` is the length in bytes where it is known. Nothing here joins pieces: a writer takes `chunks()`.
     """
 
-    __slots__ = ("_close", "_stream", "pieces", "size")
+    __slots__ = ("_close", "_stream", "_taken", "pieces", "size")
 
     def __init__(self, *pieces: Data | Piece) -> None:
         self.pieces = pieces
         self.size: int | None = sum(p.size if isinstance(p, Piece) else len(p) for p in pieces)
         self._stream: AsyncGenerator[Data, None] | None = None
         self._close: Callable[[], None] | None = None
+        self._taken = False
 
     @classmethod
     def stream(
@@ -187,6 +189,9 @@ class Body:
     async def chunks(self) -> AsyncGenerator[Data, None]:
         """The bytes, in chunks of at most about 256 KiB. Close it (`aclosing`) when leaving early."""
         if self._stream is not None:
+            if self._taken:
+                raise RuntimeError("this body is a stream, and has been read")
+            self._taken = True
             try:
                 async with aclosing(self._stream) as stream:
                     async for chunk in stream:
@@ -206,12 +211,17 @@ class Body:
 
     async def read(self, memory: Lease, *, limit: int) -> Body:
         """This body in hand, as one piece, taken from `memory`. Raises TooLarge (413) over `limit` bytes."""
+        if self.size is not None and self.size > limit:
+            await self.aclose()
+            raise TooLarge(f"the body has {self.size} bytes; the limit is {limit}")
         if self.in_hand:
             return self
         if self.size is not None:
-            if self.size > limit:
-                raise TooLarge(f"the body has {self.size} bytes; the limit is {limit}")
-            await memory.take(self.size)
+            try:
+                await memory.take(self.size)
+            except BaseException:
+                await self.aclose()
+                raise
         data = bytearray()
         async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:
@@ -224,6 +234,8 @@ class Body:
 
     def contiguous(self) -> Data:
         """The one piece of a body that `read` brought in hand."""
+        if self._stream is not None:
+            raise RuntimeError("this body is a stream; read it first")
         if len(self.pieces) == 1 and not isinstance(self.pieces[0], Piece):
             return self.pieces[0]
         return b"".join(bytes(c) for p in self.pieces for c in (p.chunks() if isinstance(p, Piece) else [p]))
@@ -238,6 +250,7 @@ class Body:
 
 async def decode(data: Data, encoding: str, memory: Lease, *, limit: int) -> Data:
     """`data` without its Content-Encoding, within `limit` bytes. Raises ClientError (400, 415) or TooLarge (413)."""
+    # RFC 9110 8.4: in the order in which they were applied.
     for name in reversed([part.strip().lower() for part in encoding.split(",") if part.strip()]):
         if name == "identity":
             continue
@@ -260,19 +273,19 @@ async def _inflate(data: Data, name: str, memory: Lease, limit: int) -> Data:
     try:
         for start in range(0, len(view), CHUNK):
             rest: Data = view[start : start + CHUNK]
-            while rest:
+            piece = b"more"
+            while not inflater.eof and (rest or len(piece) == CHUNK):  # behind a full piece there may be more, without input
                 piece = inflater.decompress(rest, CHUNK)
                 rest = inflater.unconsumed_tail
                 if len(out) + len(piece) > limit:
                     raise TooLarge(f"the body is longer than the limit of {limit} bytes once decompressed")
                 await memory.take(len(piece))
                 out += piece
-                if inflater.eof:
-                    break
-            await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            if inflater.eof and (inflater.unused_data or start + CHUNK < len(view)):
+                raise ClientError(f"bytes follow the end of the body's {name} stream", code="invalid_encoding")
     except zlib.error as error:
         raise ClientError(f"the body is not valid {name}: {error}", code="invalid_encoding") from None
-    out += inflater.flush(CHUNK)
     if not inflater.eof:
         raise ClientError(f"the body is cut: its {name} stream has no end", code="invalid_encoding")
     return out
@@ -406,14 +419,13 @@ class Request:
 
     async def buffered(self, limit: int) -> Request:
         """This request with its body in hand, byte for byte as it came. Raises TooLarge (413)."""
-        if self.body.in_hand:
-            return self
-        return replace(self, body=await self.body.read(self.exchange.memory, limit=limit))
+        body = await self.body.read(self.exchange.memory, limit=limit)
+        return self if body is self.body else replace(self, body=body)
 
     async def decoded(self, limit: int) -> Data:
         """The body in hand without its Content-Encoding, within `limit` bytes. Raises ClientError, TooLarge."""
         body = await self.body.read(self.exchange.memory, limit=limit)
-        encoding = self.headers.get("Content-Encoding", "")
+        encoding = ",".join(self.headers.getall("Content-Encoding", []))
         return await decode(body.contiguous(), encoding, self.exchange.memory, limit=limit)
 
 
@@ -442,7 +454,8 @@ class Response:
     @classmethod
     def json(cls, value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
         """A small JSON answer; large ones are written in pieces."""
-        fields = CIMultiDict({"Content-Type": "application/json", **(headers or {})})
+        fields = CIMultiDict({"Content-Type": "application/json"})
+        fields.update(headers or {})
         return cls(status=status, headers=fields, body=Body(orjson.dumps(value)))
 
 

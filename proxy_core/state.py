@@ -31,7 +31,11 @@ class State:
     def write(self, name: str, data: bytes) -> None:
         """Put `data` there, in place of what was: a reader sees the old or the new, never a part."""
         path, temporary = self._written(name, data)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink()
+            raise
         _sync(path.parent)
 
     def obtain(self, name: str, make: Callable[[], bytes]) -> bytes:

@@ -175,6 +175,7 @@ class Fetcher:
     connections can ever serve any other link.
     """
 
+    _resolver: AbstractResolver
     _guarded: aiohttp.ClientSession
     _vouched: aiohttp.ClientSession
 
@@ -187,12 +188,12 @@ class Fetcher:
     ) -> None:
         """`resolver` is closed with the Fetcher; the system's is used without one."""
         self._policy = policy
-        self._resolver = resolver
+        self._given = resolver
         self._sleep = sleep
         self._slots = asyncio.Semaphore(policy.concurrency)
 
     async def __aenter__(self) -> Fetcher:
-        self._resolver = self._resolver or aiohttp.DefaultResolver()
+        self._resolver = self._given or aiohttp.DefaultResolver()
         self._guarded = self._session(GuardedResolver(self._resolver), gate)
         self._vouched = self._session(self._resolver, None)
         return self
@@ -200,8 +201,7 @@ class Fetcher:
     async def __aexit__(self, *reason: object) -> None:
         await self._guarded.close()
         await self._vouched.close()
-        if self._resolver is not None:
-            await self._resolver.close()
+        await self._resolver.close()
 
     def _session(self, resolver: AbstractResolver, sockets: aiohttp.SocketFactoryType | None) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
