@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, is_dataclass
@@ -48,9 +49,9 @@ def load(table: Mapping[str, object], source: Source | None = None, known: Insta
     config, faults = examine(table, source or Source())
     faults += _stray_tables(config, known)
     built: list[tuple[str, object]] = []
-    for position, name in enumerate(config.proxy.plugins):
+    for name in config.proxy.plugins:
         try:
-            built.append((name, _build(name, position, config, known)))
+            built.append((name, _build(name, _place(name, table), config, known)))
         except ConfigError as error:
             faults += error.faults
     manager = pluggy.PluginManager(PROJECT)
@@ -73,18 +74,38 @@ def _connect(loaded: Loaded, failed: Collection[str], *, complete: bool) -> list
     faults: list[Fault] = []
     for name, addhooks in loaded.having("proxy_addhooks"):
         try:
-            addhooks(pluginmanager=loaded.plugins)
+            call(addhooks, pluginmanager=loaded.plugins)
         except ConfigError as error:
             faults += [fault for fault in error.faults if not _follows(fault, failed)]
-        except (pluggy.PluginValidationError, ValueError, TypeError) as error:
-            faults.append(Fault(f"plugins.{name}", str(error)))
-    if complete and not faults:
-        try:
-            loaded.plugins.check_pending()
-        except pluggy.PluginValidationError as error:
-            owner = loaded.plugins.get_name(error.plugin) or "?"
-            faults.append(Fault(f"plugins.{owner}", f"{error}; list the plugin that declares this hook, or mark it optional"))
+        except Exception as error:  # noqa: BLE001  # whatever a stranger's plugin raises
+            faults.append(Fault(f"plugins.{name}", f"{type(error).__name__}: {error}"))
+    return faults or (_orphans(loaded.plugins) if complete else [])
+
+
+def call(method: Any, **arguments: object) -> Any:
+    """Call a hook with those of `arguments` that its implementation takes; as in pluggy, it may take fewer."""
+    taken = inspect.signature(method).parameters
+    return method(**{name: value for name, value in arguments.items() if name in taken})
+
+
+def _orphans(manager: pluggy.PluginManager) -> list[Fault]:
+    """Implementations of hooks that nobody declared; pluggy's own check stops at the first."""
+    faults = []
+    for name, hook in vars(manager.hook).items():
+        if name.startswith("_") or hook.has_spec():
+            continue
+        for impl in hook.get_hookimpls():
+            if not impl.optionalhook:
+                what = f"unknown hook {name!r}; list the plugin that declares this hook, or mark it optional"
+                faults.append(Fault(f"plugins.{impl.plugin_name}", what))
     return faults
+
+
+def _place(name: str, table: Mapping[str, object]) -> str:
+    """Where in the file a plugin is listed; what is no name there counts too."""
+    own = table.get("proxy")
+    listed = own.get("plugins") if isinstance(own, Mapping) else None
+    return f"proxy.plugins[{listed.index(name) if isinstance(listed, list) else 0}]"
 
 
 def _follows(fault: Fault, failed: Collection[str]) -> bool:
@@ -92,8 +113,7 @@ def _follows(fault: Fault, failed: Collection[str]) -> bool:
     return fault.missing.partition(".")[0] in failed
 
 
-def _build(name: str, position: int, config: Config, known: Installed) -> object:
-    where = f"proxy.plugins[{position}]"
+def _build(name: str, where: str, config: Config, known: Installed) -> object:
     if name not in known:
         near = difflib.get_close_matches(name, list(known), n=1)
         mend = f"did you mean {near[0]!r}?" if near else f"installed are {', '.join(sorted(known)) or 'none'}"
@@ -104,7 +124,12 @@ def _build(name: str, position: int, config: Config, known: Installed) -> object
         raise ConfigError([Fault(where, f"plugin {name!r} cannot be imported: {_import_fault(error)}")]) from error
     if not (isinstance(cls, type) and is_dataclass(cls)):
         raise ConfigError([Fault(where, f"plugin {name!r} is not a dataclass, so it has no config fields")])
-    return build(cls, config.tables.get(name, {}), f"plugins.{name}", config.source)
+    try:
+        return build(cls, config.tables.get(name, {}), f"plugins.{name}", config.source)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a stranger's class raises while it is made
+        raise ConfigError([Fault(f"plugins.{name}", f"{type(error).__name__}: {error}")]) from error
 
 
 def resolve(entry: EntryPoint | type[Any]) -> Any:

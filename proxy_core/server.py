@@ -17,7 +17,7 @@ from yarl import URL
 from .chain import answer, compose
 from .config import Limits, split_listen
 from .errors import BodyTimeout, ClientError, Overloaded, ProxyError, TooLarge
-from .loader import Loaded
+from .loader import Loaded, call
 from .message import Body, Data, Exchange, Memory, Request, Response, Tunnel
 from .protocol import HttpServer
 from .state import State
@@ -40,8 +40,8 @@ class Stage:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._transport)
             for _, lifespan in self.loaded.having("proxy_lifespan"):
-                await stack.enter_async_context(_call(lifespan, self._state))
-            middlewares = [(name, make()) for name, make in self.loaded.having("proxy_middleware")]
+                await stack.enter_async_context(call(lifespan, state=self._state))
+            middlewares = [(name, call(make)) for name, make in self.loaded.having("proxy_middleware")]
             self.handler = compose(
                 [(name, made) for name, made in middlewares if made is not None],
                 Upstream(self.loaded.config.proxy.routes, self._transport, self.loaded.config.proxy.calls),
@@ -51,12 +51,6 @@ class Stage:
 
     async def __aexit__(self, *reason: object) -> None:
         await self._stack.aclose()
-
-
-def _call(lifespan: Any, state: State) -> Any:
-    """pluggy lets an implementation take fewer arguments than the hook has."""
-    code = lifespan.__func__.__code__ if hasattr(lifespan, "__func__") else lifespan.__code__
-    return lifespan(state=state) if "state" in code.co_varnames[: code.co_argcount] else lifespan()
 
 
 class Server:
