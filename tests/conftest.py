@@ -9,6 +9,9 @@ import aiohttp
 import aioresponses.core
 import pytest
 
+# A package of its own, with tests of its own, which test_third_party runs as its author would.
+collect_ignore = ["third_party"]
+
 
 class _Response(aiohttp.ClientResponse):
     """aiohttp >= 3.14 wants a `stream_writer`, which aioresponses 0.7.9 does not give."""

@@ -42,6 +42,7 @@ IMAGE_EDIT = {
     "dialects": 3,
     "plugin": 4,
     "__init__": 5,
+    "testing": 6,
 }
 
 

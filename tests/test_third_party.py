@@ -105,6 +105,15 @@ async def test_it_is_found_and_served(installed: Path, acme: tuple[URL, list[Any
     assert b"job t1 runs at acme" in log
 
 
+def test_its_own_tests_pass(installed: Path, tmp_path: Path) -> None:
+    """With the suite that every provider inherits, run where the author would run it."""
+    where = [str(PACKAGE / "test_acme.py"), "--rootdir", str(PACKAGE)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *where]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environ(installed))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "17 passed" in done.stdout
+
+
 def test_it_type_checks_as_strictly_as_we_do(installed: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), "-p", "darkroom_acme"]
     done = subprocess.run(
