@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import os
+import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -90,10 +92,10 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name in ("connect_timeout", "first_byte_timeout", "read_timeout"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: must be more than 0 seconds")
-        if self.total_timeout < 0:
-            raise ValueError("total_timeout: must be at least 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: must be more than 0 seconds, and finite")
+        if not 0 <= self.total_timeout < math.inf:
+            raise ValueError("total_timeout: must be 0 (no limit) or more seconds, and finite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +126,8 @@ class Route(Timeouts):
         if self.upstream is not None:
             _check_upstream("upstream", self.upstream)
         super().__post_init__()
+        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", self.api_key_header):
+            raise ValueError(f"api_key_header: {self.api_key_header!r} is not a header's name")
         for name, least in (("connections", 0), ("failures", 1), ("rest", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: must be at least {least}")
@@ -148,6 +152,11 @@ class Limits:
     requests: int = 4_096  # being served at once
     keepalive: float = 75.0  # an idle connection
     drain: float = 150.0  # how long requests in flight may take to end when the server stops
+
+    def __post_init__(self) -> None:
+        wrong = [one.name for one in dataclasses.fields(self) if not 0 < getattr(self, one.name) < math.inf]
+        if wrong:
+            raise ConfigError([Fault(name, "must be more than 0, and finite") for name in wrong])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +188,7 @@ def split_listen(listen: str) -> tuple[str, int]:
     """`"127.0.0.1:8080"` or `"[::1]:8080"` -> (host, port)."""
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not host or "/" in host or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise ValueError(f"{listen!r} is not HOST:PORT, such as '127.0.0.1:8080' or '[::]:8080'")
     return host, int(port)
 
@@ -407,6 +416,8 @@ class _Builder:
                 return self.fault(where, f"cannot read {path}: {reason}")
         if not value.strip():
             return self.fault(where, "is empty")
+        if any(c < " " or c == "\x7f" for c in value) and not value.startswith("-----BEGIN "):
+            return self.fault(where, "holds a line break or control character; a key is one line")
         return Secret(value)
 
 

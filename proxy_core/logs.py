@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -45,7 +44,14 @@ class JsonLines(logging.Formatter):
             return orjson.dumps({**own, **extra, **own}, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         except (TypeError, ValueError, RecursionError):
             # Lone surrogates, integers beyond 64 bits, circles: shown as Python shows them, for a lost line helps nobody.
-            return json.dumps({**own, **{name: repr(value) for name, value in extra.items()}, **own})
+            return orjson.dumps({name: _writable(value) for name, value in {**own, **extra, **own}.items()}).decode()
+
+
+def _writable(value: object) -> object:
+    try:
+        return orjson.loads(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS))
+    except (TypeError, ValueError, RecursionError):
+        return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 class Console(logging.Formatter):

@@ -347,6 +347,7 @@ class Exchange:
         self.received = 0
         self.sent = 0
         self.upstream = 0.0
+        self._ended = False
         self._values: dict[Key[Any], Any] = {}
         self._callbacks: list[Callable[[Ended], None]] = []
 
@@ -372,10 +373,18 @@ class Exchange:
 
     def later(self, work: Coroutine[Any, Any, object]) -> None:
         """Run `work` in the background; a server that stops waits for it."""
-        self.spawn(work)
+        self.spawn(self._background(work))
+
+    async def _background(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        finally:
+            if self._ended:
+                self.memory.release()  # what was taken after the end has no other end to be given back at
 
     def end(self, *, status: int, error: str | None) -> list[Exception]:
         """Called by the server alone. Returns what the callbacks raised."""
+        self._ended = True
         self.memory.release()
         ended = Ended(
             status=status,

@@ -342,6 +342,34 @@ def test_a_check_sees_only_good_values() -> None:
     assert {type(value) for value in seen} <= {str, int, float, Inner}
 
 
+def test_a_check_never_sees_a_pair_of_one() -> None:
+    seen: list[tuple[str, int]] = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Checked:
+        pair: tuple[str, int] = ("default", 1)
+
+        def __post_init__(self) -> None:
+            seen.append(self.pair)
+
+    assert of(Checked, pair=["a", "b"]) == ["t.pair[1]: must be an integer, not a string ('b')"]
+    assert seen == [("default", 1)]
+
+
+def test_a_check_does_not_complain_of_a_key_that_was_told_already() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Checked:
+        names: list[str] = field(default_factory=list)
+        size: int = 1
+
+        def __post_init__(self) -> None:
+            told = [Fault("names", "must not be empty")] if not self.names else []
+            raise ConfigError([*told, Fault("size", "must be at least 2")])
+
+    assert of(Checked, names=[1]) == ["t.names[0]: must be a string, not an integer (1)", "t.size: must be at least 2"]
+    assert of(Checked) == ["t.names: must not be empty", "t.size: must be at least 2"]
+
+
 def test_an_authors_own_mistake_is_not_taken_for_the_operators() -> None:
     @dataclass
     class Odd:
@@ -749,3 +777,26 @@ def test_a_route_does_not_show_its_key() -> None:
     route = build(Route, {"upstream": "https://h", "api_key": "sk-topsecret"}, "t", SOURCE)
     assert route.api_key == Secret("sk-topsecret")
     assert "topsecret" not in repr(route)
+
+
+@pytest.mark.parametrize("name", ["body", "memory", "body_timeout", "connections", "drain"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_limit_is_more_than_nothing(name: str, value: int) -> None:
+    assert proxy(limits={name: value}) == [f"proxy.limits.{name}: must be more than 0, and finite"]
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "first_byte_timeout", "read_timeout", "total_timeout"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0])
+def test_a_timeout_is_a_time(name: str, value: float) -> None:
+    (fault,) = proxy(calls={name: value})
+    assert fault.startswith(f"proxy.calls.{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("route", "key"),
+    [({"api_key": "a\nX-Injected: b"}, "api_key"), ({"api_key": "k", "api_key_header": "x y"}, "api_key_header")],
+)
+def test_what_cannot_stand_in_a_header(route: dict[str, object], key: str) -> None:
+    (fault,) = proxy(routes={"/v1": {"upstream": "https://h", **route}})
+    assert fault.startswith(f'proxy.routes."/v1".{key}: ')
+    assert "X-Injected" not in fault

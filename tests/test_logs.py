@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from proxy_core import Secret
@@ -43,7 +44,7 @@ def raised(message: str) -> BaseException:
 def as_json(made: logging.LogRecord) -> dict[str, Any]:
     line = JsonLines().format(made)
     assert line.splitlines() == [line]
-    value: dict[str, Any] = json.loads(line)
+    value: dict[str, Any] = orjson.loads(line)  # stricter than `json`: a lone surrogate is no JSON, escaped or not
     return value
 
 
@@ -102,8 +103,10 @@ def circle() -> dict[str, object]:
 )
 def test_a_value_json_cannot_hold_does_not_cost_the_line(value: object) -> None:
     # The line that says so would otherwise be lost, and with it the trace of whoever sent such a thing.
-    line = as_json(record("kept", thing=value, request_id="req_1"))
+    line = as_json(record("kept", thing=value, request_id="req_1", status=200))
     assert line["message"] == "kept"
+    assert line["thing"]
+    assert (line["request_id"], line["status"]) == ("req_1", 200)  # by which it will be looked for
     assert line["time"] == "2026-01-02T03:04:05.678+00:00"
 
 

@@ -920,3 +920,21 @@ def test_answers_do_not_share_headers_or_bodies() -> None:
     assert isinstance(first.headers, CIMultiDict)
     first.headers["X"] = "1"
     assert "X" not in second.headers
+
+
+async def test_what_background_work_takes_after_the_end_is_given_back() -> None:
+    memory = Memory(100)
+    exchange = Exchange(memory=memory.lease())
+    go = asyncio.Event()
+
+    async def work() -> None:
+        await go.wait()
+        await exchange.memory.take(60)
+
+    tasks: list[asyncio.Future[object]] = []
+    exchange.spawn = lambda coroutine: tasks.append(asyncio.ensure_future(coroutine))
+    exchange.later(work())
+    exchange.end(status=200, error=None)
+    go.set()
+    await tasks[0]
+    assert memory.used == 0
