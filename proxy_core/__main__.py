@@ -45,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.add_argument("--listen", metavar="HOST:PORT", help="instead of proxy.listen; port 0 takes a free one")
             command.add_argument("--log", choices=("auto", "json", "console"), default="auto", help="form of the log lines")
     for point in sorted(entry_points(group=COMMANDS), key=lambda point: point.name):
-        module: ModuleType = point.load()
+        try:
+            module: ModuleType = point.load()
+        except Exception as error:  # noqa: BLE001  # a broken package of somebody's must not cost the other commands
+            print(f"the command {point.name!r} cannot be loaded: {type(error).__name__}: {error}", file=sys.stderr)
+            continue
         command = commands.add_parser(point.name, help=module.SUMMARY)
         module.configure(command)
         command.set_defaults(main=module.main)
@@ -118,6 +122,8 @@ def _run(args: argparse.Namespace) -> int:
     loaded = load_file(args.config)
     try:
         return _loop(serve(loaded, args.listen))
+    except asyncio.CancelledError:
+        return 130
     except OSError as error:
         where = args.listen or loaded.config.proxy.listen
         print(f"cannot serve on {where}: {error.strerror or error}", file=sys.stderr)
@@ -136,12 +142,22 @@ def _loop(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def serve(loaded: Loaded, listen: str | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; then end what is in flight."""
+    """Serve until SIGTERM or SIGINT; then let what is in flight end. A second signal ends it at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    serving = asyncio.current_task()
+
+    def asked_to_stop() -> None:
+        if not stop.is_set():
+            limit = loaded.config.proxy.limits.drain
+            log.info("stopping: requests in flight have up to %g s to end; a second signal cuts them", limit)
+            stop.set()
+        elif serving is not None:
+            serving.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # an event loop without signals
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, asked_to_stop)
     async with Server(loaded, listen=listen) as server:
         _announce(server, loaded)
         await stop.wait()

@@ -158,12 +158,16 @@ def _leaves(rest: str) -> bool:
     return False
 
 
+# Who a client is at its provider; the last two choose whose account is charged.
+_CREDENTIALS = ("Authorization", "api-key", "x-api-key", "x-goog-api-key", "Cookie", "OpenAI-Organization", "OpenAI-Project")
+
+
 def set_credentials(headers: CIMultiDict[str], route: Route) -> None:
     """Make `headers` bear whose credentials the operator chose."""
     whose = route.credentials or ("api_key" if route.api_key else "client")
     if whose == "client":
         return
-    for name in ("Authorization", "api-key", "x-api-key", route.api_key_header):
+    for name in (*_CREDENTIALS, route.api_key_header):
         headers.popall(name, None)
     if whose == "api_key" and route.api_key is not None:
         bearer = route.api_key_header.lower() == "authorization"

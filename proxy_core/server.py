@@ -231,7 +231,10 @@ class _Writer:
             headers["Content-Length"] = str(response.body.size)
         elif self._request.method != "HEAD" and response.status not in (204, 304):
             headers.popall("Content-Length", None)
-        headers["X-Request-ID"] = headers.get("X-Request-ID", self._exchange.id)
+        if "X-Request-ID" in headers:
+            # Ours is what the log knows; the upstream's is kept beside it.
+            headers["X-Upstream-Request-ID"] = headers["X-Request-ID"]
+        headers["X-Request-ID"] = self._exchange.id
         headers.setdefault("Server", "darkroom")
         http = web.StreamResponse(status=response.status, headers=headers)
         if self._request.version < (1, 1) and response.body.size is None:

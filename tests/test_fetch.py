@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from plugins.image_edit import fetch
 from plugins.image_edit.fetch import BadLink, Fetched, Fetcher, FetchPolicy, LinkRefused, check_link
-from proxy_core import Failure, Overloaded, UpstreamError, UpstreamTimeout
+from proxy_core import ConfigError, Failure, Overloaded, UpstreamError, UpstreamTimeout
 
 PUBLIC, OTHER = "93.184.216.34", "93.184.216.35"
 LINK = "http://cdn.example/image.png?signature=secret"
@@ -326,7 +326,7 @@ def test_ports() -> None:
     ],
 )
 def test_a_policy_that_makes_no_sense(key: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"^{key}: "):
+    with pytest.raises(ConfigError, match=f"^{key}: "):
         FetchPolicy(**{key: value})
 
 

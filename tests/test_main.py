@@ -117,7 +117,7 @@ async def test_run_serves_the_shipped_config_until_it_is_told_to_stop(tmp_path: 
     process.send_signal(signal.SIGTERM)
     _, rest = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 0
-    assert [json.loads(line)["logger"] for line in rest.splitlines()] == ["darkroom.access"]
+    assert [json.loads(line)["logger"] for line in rest.splitlines()] == ["darkroom.access", "darkroom"]
 
 
 async def test_a_port_in_use_is_told(tmp_path: Path) -> None:

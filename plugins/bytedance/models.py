@@ -12,6 +12,8 @@ _3K = ("3072x3072", "2592x3456", "3456x2592", "4096x2304", "2304x4096", "2496x37
 _4K = ("4096x4096", "3520x4704", "4704x3520", "5504x3040", "3040x5504", "3328x4992", "4992x3328", "6240x2656")
 _PRESETS = {"1K": _1K, "2K": _2K, "3K": _3K, "4K": _4K}
 _LARGEST = 4096 * 4096
+_SEEDS = range(-1, 2**31)
+_FORMATS = frozenset({"jpeg", "png"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,8 @@ class Seedream(Rules):
 SEEDREAM_4_0 = Seedream(
     model="seedream-4-0-250828",
     references=10,  # 10 at launch, 14 in later general text: 10 is right either way
-    fields=frozenset({"seed", "watermark", "optimize_prompt_options"}),
+    fields=frozenset({"seed", "watermark"}),
+    values={"seed": _SEEDS},
     # The smallest area was 921,600 at launch; "1K" is a label here alone of the 4.x line.
     sizes=Sizes(labels=("1K", "2K", "4K"), area=(921_600, _LARGEST), presets=_PRESETS, default="2K"),
     answers="b64_json",
@@ -35,18 +38,22 @@ SEEDREAM_4_5 = Seedream(
     model="seedream-4-5-251128",
     references=14,
     fields=frozenset({"seed", "watermark"}),
+    values={"seed": _SEEDS},
     sizes=Sizes(labels=("2K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
 )
 SEEDREAM_5_0_LITE = Seedream(
     model="seedream-5-0-260128",
     references=14,
     fields=frozenset({"watermark", "output_format", "tools"}),
+    values={"output_format": _FORMATS},
     sizes=Sizes(labels=("2K", "3K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
 )
 SEEDREAM_5_0_PRO = Seedream(
     model="dola-seedream-5-0-pro-260628",
     references=10,
-    fields=frozenset({"watermark", "output_format", "background"}),
+    # `background` is known to a third party alone, and an error beside some formats: it is left out until that is settled.
+    fields=frozenset({"watermark", "output_format"}),
+    values={"output_format": _FORMATS},
     # The largest area is told as 4,624,220 and as 4,194,304: the smaller one is right either way.
     sizes=Sizes(labels=("1K", "1.5K", "2K"), area=(921_600, 4_194_304), step=16, presets={"1K": _1K, "2K": _2K}, default="2K"),
     group=False,

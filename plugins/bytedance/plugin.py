@@ -45,6 +45,11 @@ class ByteDance:
     batch = 1  # there is no `n`: several pictures are several calls
     takes_links = True
 
+    def __post_init__(self) -> None:
+        url = self.base_url
+        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
+            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
+
     @property
     def origins(self) -> list[URL]:
         return [self.base_url]
@@ -63,7 +68,6 @@ class ByteDance:
             "size": job.size,
             "seed": job.seed,
             "output_format": job.output_format,
-            "background": job.background,
             **job.extra,
         }
         if rules.group:

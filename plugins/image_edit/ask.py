@@ -14,6 +14,8 @@ from .wire import Form
 
 Extra = Mapping[str, object]
 
+PROMPT_LENGTH = 32_000  # characters, as at OpenAI
+_BOOLEANS = frozenset({"watermark"})  # a multipart form has only their text
 LINK_LENGTH = 8192  # characters of a link; a longer one is a slip, or an attack
 
 
@@ -52,6 +54,9 @@ class Dialect(Protocol):
 
 def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], references: Sequence[Given], **more: Any) -> Ask:
     """An Ask of a form's top-level `fields`, of which the dialect has `used` some itself. Raises ClientError."""
+    if len(prompt) > PROMPT_LENGTH:
+        what = f"the prompt has {len(prompt)} characters; at most {PROMPT_LENGTH} are taken"
+        raise ClientError(what, param="prompt", code="string_above_max_length")
     options: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in fields.items():
@@ -60,7 +65,7 @@ def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], referen
         if name in _READERS:
             options[name] = _READERS[name](value, name)
         else:
-            extra[name] = value
+            extra[name] = boolean(value, name) if name in _BOOLEANS else value
     return Ask(prompt=prompt, references=tuple(references), options=options, extra=extra, **more)
 
 

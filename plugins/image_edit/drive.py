@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,11 +16,13 @@ from yarl import URL
 
 from proxy_core import (
     Body,
+    Data,
     Exchange,
     Failure,
     Handler,
     InvalidReply,
     Overloaded,
+    PluginFault,
     ProxyError,
     Request,
     Response,
@@ -109,7 +111,13 @@ def _placed(output: Output, first: int) -> Output:
 async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
     """The outputs of one run of a provider. Errors: what the service refused, in its words; InvalidReply (502)."""
     driver = _Driver(job, run)
-    steps = run.provider.edit(job)
+    name = run.provider.name
+    try:
+        steps = run.provider.edit(job)
+    except Exception as error:
+        raise PluginFault(name) from error
+    if not isinstance(steps, Generator):
+        raise PluginFault(name) from TypeError(f"edit returned {type(steps).__name__}, not a generator")
     made = 0
     try:
         resume: Callable[[], Step] = partial(next, steps)
@@ -128,6 +136,8 @@ async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
                 driver.submitted = step
                 log.info("job %s runs at %s", step.id, run.provider.name, extra={"request_id": run.exchange.id})
             else:
+                if not isinstance(step, Output):
+                    raise PluginFault(name) from TypeError(f"edit yielded {type(step).__name__}, which is no step")
                 made += isinstance(step, (Image, HostedImage, Failed))
                 yield step
         driver.submitted = None
@@ -137,9 +147,13 @@ async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
         raise refusal(error.reply, run.provider.name) from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         if not driver.answered:
-            raise  # nothing was read yet: this is the provider's own mistake, not the service's
+            raise PluginFault(name) from error  # nothing was read yet: it is the provider's own mistake, not the service's
         log.warning("%s: cannot read the answer", run.provider.name, exc_info=error, extra={"request_id": run.exchange.id})
         raise InvalidReply(f"{run.provider.name} answered in a form that is not understood") from error
+    except ProxyError:
+        raise
+    except Exception as error:
+        raise PluginFault(name) from error
     finally:
         steps.close()
         await driver.close()
@@ -160,7 +174,7 @@ class _Driver:
         reply = await (self._call(step) if isinstance(step, Call) else self._next())
         self.answered = True
         if reply.status >= 400:
-            raise CallError(reply)
+            raise CallError(replace(reply, body=_masked(reply.body, step.headers)) if isinstance(step, Call) else reply)
         return reply
 
     async def close(self) -> None:
@@ -246,6 +260,16 @@ class _Driver:
             body=body,
             origin=origin,
         )
+
+
+def _masked(body: Data, headers: Mapping[str, str]) -> bytes:
+    """An error's words without the credentials of the call, which some services repeat in them."""
+    text = bytes(body)
+    for value in headers.values():
+        for word in value.split():
+            if len(word) >= 8:
+                text = text.replace(word.encode(), b"***")
+    return text
 
 
 def _target(url: URL) -> str:

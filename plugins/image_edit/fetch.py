@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from proxy_core import Failure, UpstreamError, UpstreamTimeout
+from proxy_core import ConfigError, Failure, Fault, UpstreamError, UpstreamTimeout
 
 from .addresses import AddressRefused, GuardedResolver, gate, place, refused
 
@@ -75,17 +75,21 @@ class FetchPolicy:
     concurrency: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("total_timeout", "read_timeout", "connect_timeout"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: must be more than 0 seconds")
+        times = ("total_timeout", "read_timeout", "connect_timeout")
+        faults = [Fault(name, "must be more than 0 seconds") for name in times if not 0 < getattr(self, name) < math.inf]
         for name, least in (("max_bytes", 1), ("concurrency", 1), ("max_redirects", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name}: must be at least {least}")
+                faults.append(Fault(name, f"must be at least {least}"))
         if not all(0 <= pause < math.inf for pause in self.retries):
-            raise ValueError("retries: a pause must be 0 seconds or more")
+            faults.append(Fault("retries", "a pause must be 0 seconds or more"))
         if not all(0 < port < 65536 for port in self.ports):
-            raise ValueError("ports: must be from 1 to 65535")
-        self._places  # noqa: B018  # raises ValueError for a host that cannot be read
+            faults.append(Fault("ports", "must be from 1 to 65535"))
+        try:
+            self._places  # noqa: B018  # raises ValueError for a host that cannot be read
+        except ValueError as error:
+            faults.append(Fault("allow_hosts", str(error).removeprefix("allow_hosts: ")))
+        if faults:
+            raise ConfigError(faults)
 
     def vouches(self, host: str, port: int | None) -> bool:
         """Whether the operator trusts this place; `host` as `check_link` writes it: lower case, no brackets."""

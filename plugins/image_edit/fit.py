@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from proxy_core import ClientError
 
 from .model import Job, Rules, Sizes
 
 VOCABULARY = ("aspect_ratio", "resolution", "quality", "output_format", "background", "seed")
+_MOST_WARNINGS = 64  # warnings are signed, and stand in the answer and a header
 _MOST = 10  # pictures a client may ask for at once, as at OpenAI
 
 _PIXELS = re.compile(r"([1-9][0-9]{0,4})[xX*]([1-9][0-9]{0,4})")
@@ -30,7 +31,8 @@ class _Fitting:
         """`what` was asked and cannot be had. Raises ClientError where the operator wants that, else keeps a warning."""
         if self.reject:
             raise ClientError(f"{what}; {legal}", param=param, code="unsupported_parameter")
-        self.warnings.append(f"{what}; {instead}")
+        if len(self.warnings) < _MOST_WARNINGS:
+            self.warnings.append(f"{what}; {instead}")
 
 
 def fit(job: Job, rules: Rules, *, reject: bool) -> tuple[Job, list[str]]:
@@ -81,16 +83,26 @@ def _fit_fields(fitting: _Fitting, rules: Rules) -> None:
     legal = f"it takes {', '.join(sorted(rules.fields))}" if rules.fields else "it takes none but the prompt and references"
     gone: dict[str, Any] = {}
     for name in VOCABULARY:
-        if getattr(fitting.job, name) is not None and name not in rules.fields:
-            fitting.unsupported(name, f"{fitting.name} has no parameter {name!r}", instead="it was left out", legal=legal)
+        value = getattr(fitting.job, name)
+        if value is not None and not _takes(fitting, rules, name, value, legal):
             gone[name] = None
-    extra = {}
-    for name, value in fitting.job.extra.items():
-        if name in rules.fields:
-            extra[name] = value
-        else:
-            fitting.unsupported(name, f"{fitting.name} has no parameter {name!r}", instead="it was left out", legal=legal)
+    extra = {name: value for name, value in fitting.job.extra.items() if _takes(fitting, rules, name, value, legal)}
     fitting.job = replace(fitting.job, extra=extra, **gone)
+
+
+def _takes(fitting: _Fitting, rules: Rules, name: str, value: object, legal: str) -> bool:
+    if name not in rules.fields:
+        shown = name[:60]
+        fitting.unsupported(shown, f"{fitting.name} has no parameter {shown!r}", instead="it was left out", legal=legal)
+        return False
+    values = rules.values.get(name)
+    if values is None or (isinstance(value, Hashable) and value in values):
+        return True
+    words = [f"{values[0]} to {values[-1]}"] if isinstance(values, range) else sorted(cast("set[str]", values))
+    known = ", ".join(words)
+    what = f"{fitting.name} cannot make {name} {str(value)[:40]!r}"
+    fitting.unsupported(name, what, instead="it was left out", legal=f"it may be {known}")
+    return False
 
 
 def _fit_size(fitting: _Fitting, rules: Rules) -> None:
@@ -154,7 +166,7 @@ def _area(label: str, sizes: Sizes) -> float:
         return width * height
     if label[:-1].replace(".", "", 1).isdigit():  # "1.5K"
         return float(label[:-1]) ** 2 * 1024 * 1024
-    return math.sqrt(sizes.area[0] * sizes.area[1])
+    return min(max(1024.0 * 1024.0, sizes.area[0]), sizes.area[1])
 
 
 def _ratio(text: str) -> float:
@@ -191,6 +203,9 @@ def _label(asked: str, sizes: Sizes) -> str:
     if number is None:
         legal = ", ".join([*sizes.labels, *(["WIDTHxHEIGHT"] if sizes.custom else [])])
         raise ClientError(f"{asked[:40]!r} is no size; known are {legal}", param="size", code="invalid_value")
+    if not sizes.labels and sizes.custom:
+        side = round(float(number[1]) * 1024)
+        return nearest(f"{side}x{side}", sizes)
     numbered = [label for label in sizes.labels if re.fullmatch(r"[0-9.]+K", label)]
     if not numbered:
         return sizes.default or ""

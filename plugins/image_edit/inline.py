@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy_core import Exchange, InvalidReply
+from proxy_core import Exchange, Failure, InvalidReply, Overloaded, TooLarge, UpstreamError
 
 from .fetch import Fetcher
 from .model import HostedImage, Image
@@ -11,7 +11,13 @@ from .model import HostedImage, Image
 async def inline(output: HostedImage | Image, fetcher: Fetcher, exchange: Exchange, provider: str) -> Image:
     """A verified Image. Raises UpstreamError: the link is refused or fails, or the bytes are no image."""
     if isinstance(output, HostedImage):
-        fetched = await fetcher.fetch(output.url, take=exchange.memory.take)
+        if not isinstance(output.url, str):
+            raise InvalidReply(f"{provider} answered with something in place of a link")
+        try:
+            fetched = await fetcher.fetch(output.url, take=exchange.memory.take)
+        except (Overloaded, TooLarge) as error:
+            # The picture is made and paid for: a client that asked again would buy it twice.
+            raise UpstreamError(error.message, failure=Failure.UNKNOWN, status=error.status, code=error.code) from error
         image = Image(*fetched.chunks)
         source = f"what {fetched.host} sent (as {fetched.content_type or 'nothing in particular'})"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from yarl import URL
 from proxy_core import Data, Exchange, ProxyError
 
 _SLICE = 192 * 1024  # bytes of a picture handled at once; a multiple of 3, so that its base64 needs no padding
+_BLANKS = dict.fromkeys(map(ord, " \t\r\n"))
 _TEXT_SLICE = _SLICE // 3 * 4
 LONG = 1024 * 1024  # byte work beyond this leaves the event loop
 
@@ -72,11 +73,11 @@ class Image:
     def from_base64(cls, text: str) -> Image:
         """From base64, in either alphabet, padded or not. Raises ValueError; bad characters within are found by `verify`."""
         if "\n" in text or " " in text or "\r" in text or "\t" in text:
-            text = "".join(text.split())
+            text = text.translate(_BLANKS)
         if "-" in text or "_" in text:  # the URL-safe alphabet, which google-genai and some clients send
             text = text.replace("-", "+").replace("_", "/")
         text += "=" * (-len(text) % 4)
-        if not text.isascii():
+        if not text.isascii() or text.find("=", 0, -2) >= 0:
             raise ValueError("it is not base64")
         image = cls()
         image._text = text
@@ -243,6 +244,7 @@ class Rules:
     fields: frozenset[str] = frozenset()  # of the vocabulary and beyond
     sizes: Sizes | None = None  # None: `size` only if `fields` names it, as it came
     mask: bool = False
+    values: Mapping[str, Container[object]] = field(default_factory=dict)  # field -> what it may be; a set of words, a range
 
 
 # ---- what a provider yields

@@ -28,6 +28,7 @@ from proxy_core import (
     ProxyError,
     Request,
     Response,
+    TooLarge,
     UpstreamError,
     hookimpl,
 )
@@ -66,8 +67,9 @@ class ImageEdit:
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
 
     def __post_init__(self) -> None:
-        if self.parallel < 1:
-            raise ValueError("parallel: must be at least 1")
+        low = [name for name in ("parallel", "body_limit") if getattr(self, name) < 1]
+        if low:
+            raise ConfigError([Fault(name, "must be at least 1") for name in low])
         self._dialects: dict[str, Dialect] = {
             "/v1/chat/completions": Chat(self.chat_images),
             "/v1/images/generations": GENERATIONS,
@@ -112,18 +114,27 @@ class ImageEdit:
         dialect = self._dialects.get(request.path) if request.method == "POST" else None
         if dialect is None:
             return await next(request)
-        request = await request.buffered(self.body_limit)
+        request = await self._buffered(request)
         try:
-            form = await read_form(request, self.body_limit)
+            form: Form | None = await read_form(request, self.body_limit)
         except ClientError as error:
             return await self._elsewhere(request, next, error)
+        assert form is not None  # noqa: S101  # for the type checker: it becomes None only when it is let go
         name = form.fields.get("model")
         served = self._served.get(name) if isinstance(name, str) else None
         if served is None:
             return await self._elsewhere(request, next, self._unknown(name))
         digest = await _sha256(request.body)
-        # From here on the pictures live in the form alone: the body's bytes are let go.
-        return await self._serve(dialect, form, served, digest, replace(request, body=Body()), next)
+        asked = dialect.parse(form)
+        # From here on the pictures live in what was asked alone: the body's bytes and the parsed form are let go.
+        form, request = None, replace(request, body=Body())
+        return await self._serve(dialect, asked, served, digest, request, next)
+
+    async def _buffered(self, request: Request) -> Request:
+        try:
+            return await request.buffered(self.body_limit)
+        except TooLarge as error:
+            raise TooLarge(f"{error.message} (plugins.image_edit.body_limit)") from None
 
     async def _elsewhere(self, request: Request, next: Handler, error: ClientError) -> Response:
         """What is not ours goes to its route; where there is none, `error` says more than "not found"."""
@@ -140,12 +151,12 @@ class ImageEdit:
         return NotFound(what, param="model", code="model_not_found")
 
     async def _serve(
-        self, dialect: Dialect, form: Form, served: Served, digest: str, request: Request, next: Handler
+        self, dialect: Dialect, asked: Ask, served: Served, digest: str, request: Request, next: Handler
     ) -> Response:
         exchange = request.exchange
         exchange[MODEL] = served.name
         exchange[PROVIDER] = served.provider.name
-        asked = await self._fetched(dialect.parse(form), served, exchange)
+        asked = await self._fetched(asked, served, exchange)
         made = job(asked, name=served.name, model=served.model, like=served.like, request_sha256=digest)
         made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
         await _verified(asked, made)
@@ -213,15 +224,22 @@ class _Outcome:
 
     async def collect(self, run_: Run, fetcher: Fetcher) -> None:
         """Take every output of the run, each picture checked. Raises the first error if no picture came."""
-        async with aclosing(run(self._job, run_)) as outputs:
-            async for output in outputs:
-                match output:
-                    case HostedImage() | Image():
-                        await self._keep(output, run_, fetcher)
-                    case Failed():
-                        self._failed.append(output)
-                    case Note():
-                        self._note(output)
+        try:
+            async with aclosing(run(self._job, run_)) as outputs:
+                async for output in outputs:
+                    match output:
+                        case HostedImage() | Image():
+                            await self._keep(output, run_, fetcher)
+                        case Failed():
+                            self._failed.append(output)
+                        case Note():
+                            self._note(output)
+        except ProxyError as error:
+            if not self._images:
+                raise
+            # What was made before is paid for, and is answered; what broke off after it is told beside it.
+            log.warning("%s broke off", self._served.provider.name, exc_info=error, extra={"request_id": run_.exchange.id})
+            self._failed.append(Failed(error))
         if not self._images:
             raise self._failed[0].error
 

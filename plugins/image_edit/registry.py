@@ -36,8 +36,9 @@ class Served:
 
 def serve(providers: Iterable[Provider], entries: Mapping[str, ModelEntry]) -> dict[str, Served]:
     """Every name that is served. Raises ConfigError for entries that do not fit, and for names that two providers claim."""
-    known = {provider.name: provider for provider in providers}
-    faults: list[Fault] = []
+    known: dict[str, Provider] = {}
+    twice = [one.name for one in providers if known.setdefault(one.name, one) is not one]
+    faults = [Fault("proxy.plugins", f"two plugins bring a provider named {name!r}; switch one off") for name in twice]
     served: dict[str, Served] = {}
     for name, entry in entries.items():
         try:

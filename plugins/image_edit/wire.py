@@ -122,6 +122,8 @@ def _read_json(data: Data) -> dict[str, Any]:
         raise ClientError("the body's JSON is nested too deeply", code="invalid_json") from None
     if not isinstance(value, dict):
         raise ClientError("the body must be a JSON object", code="invalid_json")
+    if len(value) > _MAX_PARTS:
+        raise ClientError(f"the body has {len(value)} fields; at most {_MAX_PARTS} are taken", code="too_many_fields")
     return value
 
 
@@ -156,8 +158,8 @@ def _add(
     head: multipart.MultipartSegment, chunks: list[bytes], lists: dict[str, list[str]], uploads: list[Upload]
 ) -> None:
     name = head.name or ""
-    if head.filename is not None:
-        uploads.append(Upload(name=name, filename=head.filename, image=Image(*chunks)))
+    if head.filename is not None or (head.content_type or "").startswith(("image/", "application/octet-stream")):
+        uploads.append(Upload(name=name, filename=head.filename or "", image=Image(*chunks)))
     else:
         lists.setdefault(name, []).append(b"".join(chunks).decode("utf-8"))
 

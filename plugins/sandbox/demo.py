@@ -42,9 +42,10 @@ def main(args: argparse.Namespace) -> int:
     if args.stop:
         return 0
     try:
+        before, png = _picture(args.image)
         base = _start(args.config, args.out, pid_file)
-        return _show(base, args, pid_file)
-    except _Failed as error:
+        return _show(base, before, png, args, pid_file)
+    except (_Failed, OSError) as error:
         _stop(pid_file)
         print(f"the demo failed: {error}", file=sys.stderr)
         return 1
@@ -52,6 +53,20 @@ def main(args: argparse.Namespace) -> int:
 
 class _Failed(Exception):
     """Told to the person at the terminal."""
+
+
+def _picture(path: Path | None) -> tuple[bytes, bytes]:
+    """(the file as it is sent, the same as PNG); looked at before anything is started."""
+    if path is None:
+        drawn = _portrait()
+        return drawn, drawn
+    try:
+        data = path.read_bytes()
+        return data, _png(data)
+    except OSError as error:
+        raise _Failed(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise _Failed(f"{path} is no picture that the sandbox reads: {error}") from None
 
 
 def _start(config: Path, out: Path, pid_file: Path) -> str:
@@ -85,12 +100,16 @@ def _free_address(config: Path) -> str:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise _Failed(f"cannot read {config}: {error}") from None
     host, _, port = listen.rpartition(":")
+    if not port.isdigit():
+        raise _Failed(f"proxy.listen in {config} is {listen!r}, not HOST:PORT")
+    bare = host.removeprefix("[").removesuffix("]")
     for wanted in (int(port), 0):
-        with socket.socket() as probe:
+        with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((host, wanted))
+                probe.bind((bare, wanted))
             except OSError:
+                print(f"   {listen} is taken, so another port is used")
                 continue
             return f"{host}:{probe.getsockname()[1]}"
     raise _Failed(f"no port is free on {host}")
@@ -104,6 +123,9 @@ def _stop(pid_file: Path) -> bool:
         # A number may have been given to another process since: only a proxy is ended.
         if not command.exists() or b"proxy_core" in command.read_bytes():
             os.kill(pid, signal.SIGTERM)
+            ends = time.monotonic() + _PATIENCE
+            while _lives(pid) and time.monotonic() < ends:
+                time.sleep(0.05)
     except (OSError, ValueError):
         return False
     finally:
@@ -111,9 +133,16 @@ def _stop(pid_file: Path) -> bool:
     return True
 
 
-def _show(base: str, args: argparse.Namespace, pid_file: Path) -> int:
-    before = args.image.read_bytes() if args.image else _portrait()
-    (args.out / "before.png").write_bytes(_png(before))
+def _lives(pid: int) -> bool:
+    """Whether a process still runs; one that ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _show(base: str, before: bytes, png: bytes, args: argparse.Namespace, pid_file: Path) -> int:
+    (args.out / "before.png").write_bytes(png)
     print(f"1. the proxy listens on {base}, started from {args.config} as it stands")
     print(f"2. sending {args.image or 'a picture drawn for this'} ({len(before)} bytes): {args.prompt!r}")
     answer = _edit(base, before, args.prompt)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ import pluggy
 import pybase64
 from yarl import URL
 
-from plugins.image_edit import Call, Image, Job, Provider, Rules, Steps
+from plugins.image_edit import Call, Image, Job, Provider, Rules, Sizes, Steps
 from proxy_core import (
     ClientError,
     ConfigError,
@@ -28,10 +30,16 @@ from proxy_core import (
 _ORIGIN = URL("http://sandbox.invalid")  # RFC 6761: never a real host
 _FORMATS = ("png", "jpeg", "webp")
 
-_RULES = Rules(references=16, fields=frozenset({"size", "seed", "output_format"}), mask=True)
+_RULES = Rules(
+    references=16,
+    fields=frozenset({"seed", "output_format"}),
+    values={"output_format": frozenset(_FORMATS), "seed": range(-(2**63), 2**63)},
+    sizes=Sizes(area=(256, 4096 * 4096), side=(16, 4096), ratio=256.0),
+    mask=True,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Sandbox:
     """It really edits the picture, by a handful of plain requests, and draws a prompt it does not understand onto it.
 
@@ -47,8 +55,8 @@ class Sandbox:
     origins = (_ORIGIN,)
 
     def __post_init__(self) -> None:
-        if self.threads < 1:
-            raise ValueError("threads: must be at least 1")
+        if not 1 <= self.threads <= 64:
+            raise ValueError("threads: must be from 1 to 64")
         if importlib.util.find_spec("PIL") is None:
             raise ValueError("needs Pillow: pip install 'darkroom-proxy[sandbox]'")
 
@@ -72,12 +80,25 @@ class Sandbox:
                 "prompt": job.prompt,
                 "images": [image.base64 for image in job.images],
                 "mask": job.mask.base64 if job.mask else None,
-                "size": job.size if job.size != "auto" else None,
+                "size": job.size,
                 "seed": job.seed or 0,
                 "output_format": job.output_format or "png",
             },
         )
         yield Image.from_base64(reply.json["image"])
+
+    @hookimpl
+    def proxy_lifespan(self) -> AbstractAsyncContextManager[object]:
+        return self._open()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[None]:
+        # Threads of its own: a client that leaves takes its waiting work with it, and nobody else's work waits behind.
+        self._threads = ThreadPoolExecutor(self.threads, thread_name_prefix="sandbox")
+        try:
+            yield
+        finally:
+            self._threads.shutdown(wait=False, cancel_futures=True)
 
     @hookimpl
     def proxy_middleware(self) -> Middleware:
@@ -86,9 +107,16 @@ class Sandbox:
         async def answer(request: Request, next: Handler) -> Response:
             if request.origin != _ORIGIN:
                 return await next(request)
-            async with gate:
+            await gate.acquire()
+            try:
                 chunks = [bytes(chunk) async for chunk in request.body.chunks()]
-                return await asyncio.to_thread(_edit, chunks)
+                work = asyncio.get_running_loop().run_in_executor(self._threads, _edit, chunks)
+            except BaseException:
+                gate.release()
+                raise
+            # A thread cannot be stopped: its place is free when it is done, and not when its client leaves.
+            work.add_done_callback(lambda done: gate.release())
+            return await asyncio.shield(work)
 
         return answer
 

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from multidict import CIMultiDict
 
 from plugins.image_edit import Image, Job, Link, Result, Seal, Signer
-from proxy_core import RECEIPT, Body, Exchange, Handler, Middleware, Request, Response, Secret, State, hookimpl
+from proxy_core import (
+    RECEIPT,
+    Body,
+    ConfigError,
+    Exchange,
+    Fault,
+    Handler,
+    Middleware,
+    Request,
+    Response,
+    Secret,
+    State,
+    hookimpl,
+)
 
 from .envelope import seal
 from .keys import PrivateKey, generate
@@ -47,7 +60,11 @@ class Signing:
     @asynccontextmanager
     async def _open(self, state: State) -> AsyncIterator[None]:
         if self.key is None:
-            self._key = PrivateKey.read(state.obtain(KEY_FILE, generate))
+            try:
+                self._key = PrivateKey.read(state.obtain(KEY_FILE, generate))
+            except (OSError, ValueError) as error:
+                what = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+                raise ConfigError([Fault("plugins.signing", f"the key kept at {state.path(KEY_FILE)}: {what}")]) from None
         public = self._key.public
         self._id = public.id
         self._published = {

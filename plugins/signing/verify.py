@@ -70,7 +70,8 @@ def _told(statement: Statement) -> list[str]:
         lines.append(f"made by  {_shown(upstream.get('provider'))}, model {_shown(upstream.get('modelSent'))}")
     if isinstance(request, dict):
         lines.append(f"request  sha256 {_shown(request.get('sha256'))}")
-        for one in request.get("references") or []:
+        references = request.get("references")
+        for one in references if isinstance(references, list) else []:
             if isinstance(one, dict):
                 what, name = ("sha256", "sha256") if "sha256" in one else ("a link, sha256", "urlSha256")
                 lines.append(f"from     {what} {_shown(one.get(name))}")

@@ -28,6 +28,14 @@ def _image_config(config: object) -> dict[str, object]:
     return {"resolution" if name == "image_size" else str(name): value for name, value in config.items()}
 
 
+def _words(content: object, where: str) -> list[str]:
+    """The texts of an earlier turn; what pictures and files stand in it is behind us."""
+    if isinstance(content, list):
+        texts = [part for part in content if isinstance(part, dict) and part.get("type") in ("text", "input_text")]
+        return [text(part.get("text"), f"{where}[{content.index(part)}].text") for part in texts]
+    return _turn(content, where)[0]
+
+
 def _turn(content: object, where: str) -> tuple[list[str], list[Given]]:
     """(texts, references) of one user turn."""
     if content is None:
@@ -77,7 +85,7 @@ def _image_url(value: object, where: str) -> Given:
 def _image_block(part: Mapping[str, Any], where: str) -> Given:
     """LangChain's block: {"base64": ...} or {"url": ...}, or the older {"source_type": ..., "data" or "url": ...}."""
     for key in ("base64", "data"):
-        if part.get(key) is not None:
+        if part.get(key) not in (None, ""):
             return picture(text(part[key], f"{where}.{key}"), f"{where}.{key}")
     if part.get("url") is not None:
         return reference(text(part["url"], f"{where}.url"), f"{where}.url")
@@ -165,12 +173,17 @@ class Chat:
             raise ClientError("messages must be an array of at least one message", param="messages", code="invalid_type")
         lines: list[str] = []
         references: list[Given] = []
+        users = [i for i, message in enumerate(messages) if isinstance(message, dict) and message.get("role") == "user"]
+        latest = users[-1] if users else -1
         for place, message in enumerate(messages):
             where = f"messages[{place}]"
             if not isinstance(message, dict):
                 raise ClientError(f"{where} must be an object, not {kind(message)}", param=where, code="invalid_type")
             if message.get("role") == "user":
-                spoken, references = _turn(message.get("content"), f"{where}.content")
+                if place == latest:
+                    spoken, references = _turn(message.get("content"), f"{where}.content")
+                else:
+                    spoken = _words(message.get("content"), f"{where}.content")
                 lines += spoken
         prompt = "\n".join(lines)
         if not prompt.strip():

@@ -49,8 +49,10 @@ def _ask(form: Form, references: Sequence[Given], mask: Given | None, used: froz
     if not prompt.strip():
         raise ClientError("prompt is missing", param="prompt", code="missing_required_parameter")
     notes: tuple[str, ...] = ()
+    if form.fields.get("partial_images") not in (None, 0, "0"):
+        notes = ("partial_images is not supported: only the finished image is sent",)
     if form.fields.get("response_format") == "url":
-        notes = ("response_format is 'url', but the image itself is in b64_json: links expire and are not passed on",)
+        notes += ("response_format is 'url', but the image itself is in b64_json: links expire and are not passed on",)
     stream = boolean(form.fields.get("stream"), "stream")
     return ask(prompt, form.fields, used=used, references=references, mask=mask, stream=stream, notes=notes)
 
