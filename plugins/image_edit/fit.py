@@ -217,6 +217,9 @@ def _legal(width: int, height: int, sizes: Sizes) -> str:
         return f"{width}x{height}"
     ratio = min(max(width / height, 1 / sizes.ratio), sizes.ratio)
     area = min(max(float(width * height), sizes.area[0]), sizes.area[1])
+    shorter, longer = math.sqrt(area * min(ratio, 1 / ratio)), math.sqrt(area * max(ratio, 1 / ratio))
+    area *= min(max(1.0, sizes.side[0] / shorter), sizes.side[1] / longer) ** 2 if shorter < sizes.side[0] else 1.0
+    area *= min(1.0, sizes.side[1] / longer) ** 2
     # Rounding to whole steps may fall just outside: of the four ways to round, the nearest legal one is meant.
     candidates = []
     for scale in (1.0, 1.005, 0.995, 1.02, 0.98, 1.05, 0.95):
