@@ -252,7 +252,7 @@ async def test_the_requests_bytes_are_let_go_while_the_service_works(caplog: pyt
     def steps() -> Iterator[Any]:
         gc.collect()
         held = [one for one in gc.get_objects() if isinstance(one, Request) and one.exchange.method == "POST"]
-        found.extend(one.body.size or 0 for one in held)
+        found.extend(one.body.size or 0 for one in held if one.body.in_hand)  # a stream that was read holds nothing
         yield Image(png())
 
     plugin = type("Odd", (Odd,), {"steps": staticmethod(steps)})

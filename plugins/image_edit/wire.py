@@ -26,6 +26,8 @@ def json_pieces(value: object) -> list[Data | Piece]:
     mark = secrets.token_hex(16)
 
     def default(item: object) -> object:
+        if isinstance(item, Image):
+            raise TypeError("an Image cannot stand in JSON; its `data_url` or `base64` can")
         if isinstance(item, Piece):
             found.append(item)
             return mark
@@ -173,24 +175,39 @@ def event_pieces(value: object, *, event: str = "") -> list[Data | Piece]:
 async def read_events(chunks: AsyncIterator[Data], *, limit: int) -> AsyncGenerator[bytes, None]:
     """The data of each server-sent event. Raises ValueError for an event over `limit` bytes.
 
-    Fields other than `data` are passed over: providers repeat their event's name in the data.
+    Lines end in CR, LF or both, wherever the stream is cut. Fields other than `data` are passed over: providers repeat their
+    event's name in the data.
     """
-    pending = bytearray()
+    line: list[bytes] = []  # the pieces of a line that has no end yet
     data: list[bytes] = []
-    held = 0
+    held = 0  # bytes in both
+    after_cr = False
     async for chunk in chunks:
-        pending += chunk
-        held += len(chunk)
-        if held > limit:
-            raise ValueError(f"an event is longer than {limit} bytes")
-        if b"\n" not in chunk and b"\r" not in chunk:
+        text = bytes(chunk)
+        if after_cr and text:
+            text = text.removeprefix(b"\n")  # the other half of a CRLF that was cut in two
+            after_cr = False
+        if not text:
             continue
-        *lines, rest = pending.replace(b"\r\n", b"\n").split(b"\n")
-        pending = bytearray(rest)
-        for line in lines:
-            name, _, value = bytes(line).partition(b":")
+        after_cr = text.endswith(b"\r")
+        first, *rest = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        line.append(first)
+        held += len(first)
+        for start in rest:
+            _bound(held, limit)
+            whole = b"".join(line)
+            line = [start]
+            held += len(start) - len(whole)
+            name, _, value = whole.partition(b":")
             if name == b"data":
                 data.append(value.removeprefix(b" "))
-            elif not line and data:
+                held += len(data[-1])
+            elif not whole and data:
                 yield b"\n".join(data)
-                data, held = [], len(pending)
+                data, held = [], len(start)
+        _bound(held, limit)
+
+
+def _bound(held: int, limit: int) -> None:
+    if held > limit:
+        raise ValueError(f"an event is longer than {limit} bytes")
