@@ -191,8 +191,8 @@ def parsed(kind: str, body: bytes) -> list[Any]:
     """As a library that is not ours reads it."""
     name, options = multipart.parse_options_header(kind)  # type: ignore[no-untyped-call]
     assert name == "multipart/form-data"
-    parser = multipart.MultipartParser(io.BytesIO(body), options["boundary"], len(body), strict=True)
-    return list(parser.parts())
+    parser = multipart.MultipartParser(io.BytesIO(body), options["boundary"], len(body), strict=True)  # type: ignore[no-untyped-call]
+    return list(parser.parts())  # type: ignore[no-untyped-call]
 
 
 def test_a_form_is_read_as_it_was_meant() -> None:
@@ -474,19 +474,19 @@ async def test_a_form_is_read_in_order() -> None:
         field("n", "1"),
         file("image[]", PNG, "blob", "text/html"),  # claims are not asked
         field("n", "2"),
-        file("image[]", b"\r\n--b\r-\n", "a.png"),
-        field("prompt", "é\r\n--bb\r\n"),
+        file("image[]", b"\r\n--c\r\n--\r\n", "a.png"),
+        field("prompt", "é\r\n--c--\r\n"),
         field("empty", ""),
         file("none", b"", ""),
     )
     form = await read(body, KIND)
     assert form.multipart
-    assert form.fields == {"n": "2", "prompt": "é\r\n--bb\r\n".removesuffix(""), "empty": ""}
-    assert form.lists == {"n": ["1", "2"], "prompt": ["é\r\n--bb\r\n"], "empty": [""]}
+    assert form.fields == {"n": "2", "prompt": "é\r\n--c--\r\n", "empty": ""}
+    assert form.lists == {"n": ["1", "2"], "prompt": ["é\r\n--c--\r\n"], "empty": [""]}
     assert contents(form) == [
         ("mask", "m.png", b"mask"),
         ("image[]", "blob", PNG),
-        ("image[]", "a.png", b"\r\n--b\r-\n"),
+        ("image[]", "a.png", b"\r\n--c\r\n--\r\n"),
         ("none", "", b""),
     ]
     assert [upload.image.media_type for upload in form.uploads] == ["", "image/png", "", ""]
@@ -617,16 +617,16 @@ def spoilt(body: bytes, dice: random.Random) -> bytes:
 @pytest.mark.parametrize(("kind", "body"), [("application/json", GOOD_JSON), (KIND, WHOLE)], ids=["json", "multipart"])
 async def test_whatever_is_sent_is_read_or_refused(kind: str, body: bytes) -> None:
     dice = random.Random(7)
-    refusals = 0
+    refusals: list[ClientError] = []
     for _ in range(1500):
         try:
             form = await read(spoilt(body, dice), kind)
         except ClientError as error:
-            refusals += 1
-            assert error.status == 400
+            refusals.append(error)
         else:
             assert isinstance(form.fields, dict)
-    assert 300 < refusals < 1500  # both ways were taken
+    assert {error.status for error in refusals} == {400}
+    assert 300 < len(refusals) < 1500  # both ways were taken
 
 
 # --- read_events ---
@@ -726,12 +726,14 @@ async def test_the_limit_is_of_one_event_not_of_a_stream(stream: bytes, count: i
     assert found == [b"a"] * count
 
 
-@pytest.mark.parametrize("chunk", [b"x" * 99 + b"\r", b"x" * 100, b"x" * 99 + b"\n", b"\r" * 100])
+@pytest.mark.parametrize(
+    "chunk", [b"x" * 99 + b"\r", b"x" * 100, b"x" * 99 + b"\n", b"\r" * 100], ids=["CR", "none", "LF", "CRs"]
+)
 async def test_events_are_read_in_linear_time(chunk: bytes) -> None:
     async def spent(count: int) -> float:
         begun = time.process_time()
         await events(b"data: ", *[chunk] * count, limit=1 << 30)
         return time.process_time() - begun
 
-    few, many = [min([await spent(count) for _ in range(2)]) for count in (1000, 16_000)]
+    few, many = [min([await spent(count) for _ in range(2)]) for count in (250, 4000)]
     assert many < 100 * few + 0.05  # 16 times the work; quadratic would be 256 times

@@ -119,45 +119,68 @@ def _fit_size(fitting: _Fitting, rules: Rules) -> None:
         return
     asked = job.size
     if asked is not None and _RATIO.fullmatch(asked):  # some clients send a ratio as size; services answer that with 400
+        if job.aspect_ratio not in (None, asked):
+            _contradicts(fitting, "size", asked, f"aspect_ratio is {job.aspect_ratio}")
         job = replace(job, aspect_ratio=job.aspect_ratio or asked)
         asked = None
-    if asked is None:
-        chosen = _from_ratio(fitting, job, sizes)
+    pixels = _pixels(asked) if asked is not None else None
+    if asked is not None and pixels is None and job.aspect_ratio is not None:
+        label = _mapped(fitting, asked, sizes, "size")  # a label says how large, and the ratio of what shape
+        if job.resolution is not None and job.resolution.lower() != label.lower():
+            _contradicts(fitting, "resolution", job.resolution, f"size is {asked}")
+        chosen = _from_ratio(fitting, replace(job, resolution=None), sizes, label)
+    elif asked is not None:
+        chosen = _mapped(fitting, asked, sizes, "size")
+        _agree(fitting, job, pixels, asked)
     else:
-        chosen = nearest(asked, sizes)
-        if chosen.lower() != asked.lower().replace("*", "x"):
-            legal = f"the nearest legal size is {chosen}"
-            fitting.unsupported("size", f"{job.name} cannot make size {asked}", instead=f"{chosen} was used", legal=legal)
+        chosen = _from_ratio(fitting, job, sizes, sizes.default or "")
     fitting.job = replace(job, size=chosen or None, aspect_ratio=None, resolution=None)
 
 
-def _from_ratio(fitting: _Fitting, job: Job, sizes: Sizes) -> str:
-    label = sizes.default or ""
+def _mapped(fitting: _Fitting, asked: str, sizes: Sizes, param: str) -> str:
+    chosen = nearest(asked, sizes, param) if param == "size" else _label(asked, sizes, param)
+    if chosen.lower() != asked.lower().replace("*", "x"):
+        legal = f"the nearest legal {param} is {chosen}"
+        what = f"{fitting.name} cannot make {param} {asked}"
+        fitting.unsupported(param, what, instead=f"{chosen or 'its default'} was used", legal=legal)
+    return chosen
+
+
+def _agree(fitting: _Fitting, job: Job, pixels: tuple[int, int] | None, asked: str) -> None:
+    """A size says all there is to say; what contradicts it is named."""
+    if job.aspect_ratio is not None and job.aspect_ratio.lower() != "auto":
+        shape = pixels[0] / pixels[1] if pixels else 0.0
+        if not shape or abs(math.log(shape / _ratio(job.aspect_ratio))) > 0.02:
+            _contradicts(fitting, "aspect_ratio", job.aspect_ratio, f"size is {asked}")
+    if job.resolution is not None and job.resolution.lower() != asked.lower():
+        _contradicts(fitting, "resolution", job.resolution, f"size is {asked}")
+
+
+def _contradicts(fitting: _Fitting, param: str, value: str, other: str) -> None:
+    what = f"{param} {value[:40]} contradicts what else was asked: {other}"
+    fitting.unsupported(param, what, instead="it was left out", legal="send one of the two")
+
+
+def _from_ratio(fitting: _Fitting, job: Job, sizes: Sizes, label: str) -> str:
     if job.resolution is not None:
-        label = _label(job.resolution, sizes)
-        if label.lower() != job.resolution.lower():
-            fitting.unsupported(
-                "resolution",
-                f"{job.name} cannot make resolution {job.resolution}",
-                instead=f"{label or 'its default'} was used",
-                legal=f"it makes {', '.join(sizes.labels) or 'sizes in pixels only'}",
-            )
+        label = _mapped(fitting, job.resolution, sizes, "resolution")
     if job.aspect_ratio is None or job.aspect_ratio.lower() == "auto":
         return label
-    ratio = _ratio(job.aspect_ratio)
+    asked = _ratio(job.aspect_ratio)
+    ratio = min(max(asked, 1 / sizes.ratio), sizes.ratio)
+    if ratio != asked:
+        most = f"{sizes.ratio:g}:1"
+        what = f"{job.name} cannot make aspect ratio {job.aspect_ratio[:40]}"
+        fitting.unsupported("aspect_ratio", what, instead=f"{most} or its inverse was used", legal=f"at most {most}")
     preset = min(sizes.presets.get(label, ()), key=lambda size: abs(math.log(_shape(size) / ratio)), default=None)
     if preset is not None and abs(math.log(_shape(preset) / ratio)) < 0.02:
         return nearest(preset, sizes)
     if not sizes.custom:
-        fitting.unsupported(
-            "aspect_ratio",
-            f"{job.name} cannot be told an aspect ratio",
-            instead=f"{label or 'its default'} was used",
-            legal="leave it out",
-        )
+        what = f"{job.name} cannot be told an aspect ratio"
+        fitting.unsupported("aspect_ratio", what, instead=f"{label or 'its default'} was used", legal="leave it out")
         return label
     side = math.sqrt(_area(label, sizes))
-    return nearest(f"{round(side * math.sqrt(ratio))}x{round(side / math.sqrt(ratio))}", sizes)
+    return _legal(side * math.sqrt(ratio), side / math.sqrt(ratio), sizes)
 
 
 def _area(label: str, sizes: Sizes) -> float:
@@ -187,22 +210,24 @@ def _shape(size: str) -> float:
     return width / height
 
 
-def nearest(asked: str, sizes: Sizes) -> str:
+def nearest(asked: str, sizes: Sizes, param: str = "size") -> str:
     """`asked` if it is legal, else the nearest legal size of the same shape. Raises ClientError for what is no size."""
     pixels = _pixels(asked)
     if pixels is not None:
+        if _ok(*pixels, sizes) and sizes.custom:
+            return f"{pixels[0]}x{pixels[1]}"
         return _legal(*pixels, sizes) if sizes.custom else (sizes.default or (sizes.labels or ("",))[0])
-    return _label(asked, sizes)
+    return _label(asked, sizes, param)
 
 
-def _label(asked: str, sizes: Sizes) -> str:
+def _label(asked: str, sizes: Sizes, param: str) -> str:
     for label in sizes.labels:
         if label.lower() == asked.lower():
             return label
     number = re.fullmatch(r"([0-9](?:\.[0-9])?)[kK]", asked)
     if number is None:
         legal = ", ".join([*sizes.labels, *(["WIDTHxHEIGHT"] if sizes.custom else [])])
-        raise ClientError(f"{asked[:40]!r} is no size; known are {legal}", param="size", code="invalid_value")
+        raise ClientError(f"{asked[:40]!r} is no {param}; known are {legal}", param=param, code="invalid_value")
     if not sizes.labels and sizes.custom:
         side = round(float(number[1]) * 1024)
         return nearest(f"{side}x{side}", sizes)
@@ -212,24 +237,22 @@ def _label(asked: str, sizes: Sizes) -> str:
     return min(numbered, key=lambda label: abs(float(label[:-1]) - float(number[1])))
 
 
-def _legal(width: int, height: int, sizes: Sizes) -> str:
-    if _ok(width, height, sizes):
-        return f"{width}x{height}"
+def _legal(width: float, height: float, sizes: Sizes) -> str:
     ratio = min(max(width / height, 1 / sizes.ratio), sizes.ratio)
-    area = min(max(float(width * height), sizes.area[0]), sizes.area[1])
+    area = min(max(width * height, sizes.area[0]), sizes.area[1])
     shorter, longer = math.sqrt(area * min(ratio, 1 / ratio)), math.sqrt(area * max(ratio, 1 / ratio))
     area *= min(max(1.0, sizes.side[0] / shorter), sizes.side[1] / longer) ** 2 if shorter < sizes.side[0] else 1.0
     area *= min(1.0, sizes.side[1] / longer) ** 2
     # Rounding to whole steps may fall just outside: of the four ways to round, the nearest legal one is meant.
     candidates = []
-    for scale in (1.0, 1.005, 0.995, 1.02, 0.98, 1.05, 0.95):
+    for scale in (1.0, *(1 + sign * step / 400 for step in range(1, 24) for sign in (1, -1))):
         wide, high = math.sqrt(area * ratio) * scale, math.sqrt(area / ratio) * scale
         for up_w, up_h in ((math.floor, math.floor), (math.ceil, math.ceil), (math.floor, math.ceil), (math.ceil, math.floor)):
             candidates.append((_side(wide, up_w, sizes), _side(high, up_h, sizes)))
     legal = [(w, h) for w, h in candidates if _ok(w, h, sizes)]
     if not legal:
-        return sizes.default or f"{width}x{height}"
-    w, h = min(legal, key=lambda wh: (round(abs(math.log(wh[0] / wh[1] / ratio)), 3), abs(math.log(wh[0] * wh[1] / area))))
+        return sizes.default or ""
+    w, h = min(legal, key=lambda wh: 2 * abs(math.log(wh[0] / wh[1] / ratio)) + abs(math.log(wh[0] * wh[1] / area)))
     return f"{w}x{h}"
 
 
