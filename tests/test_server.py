@@ -80,15 +80,17 @@ async def test_hop_by_hop_headers_stay_behind_both_ways() -> None:
     assert read.count(b"Set-Cookie: ") == 2
 
 
-async def test_a_gzip_body_passes_as_it_is() -> None:
+@pytest.mark.parametrize("encoding", ["gzip", "br"])
+async def test_a_compressed_body_passes_as_it_is(encoding: str) -> None:
     packed = gzip.compress(b"hello" * 1000)
-    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
-    answer = head % len(packed) + packed
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n"
+    answer = head % (encoding.encode(), len(packed)) + packed
     async with upstream(answering(answer)) as up, running(routed(up.url)) as url:
-        request = raw(f"POST /v1/x HTTP/1.1\nContent-Encoding: gzip\nContent-Length: {len(packed)}", packed)
+        request = raw(f"POST /v1/x HTTP/1.1\nContent-Encoding: {encoding}\nContent-Length: {len(packed)}", packed)
         read = await exchange(port(url), request)
     assert up.peers[0].body == packed
-    assert fields(up.peers[0].head)["content-encoding"] == "gzip"
+    assert fields(up.peers[0].head)["content-encoding"] == encoding
+    assert f"Content-Encoding: {encoding}\r\n".encode() in read
     assert read.endswith(packed)
 
 
