@@ -79,6 +79,7 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
     tasks = [asyncio.create_task(one(place, n)) for place, n in enumerate(shares)]
     try:
         errors: list[Exception] = []
+        counts = [0] * len(tasks)  # pictures of each run so far: one that tells no index is the next
         left = len(tasks)
         while left:
             place, result = await results.get()
@@ -92,7 +93,8 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
                 for index in range(shares[place]):
                     yield Failed(result, place * batch + index)
             else:
-                yield _placed(result, place * batch)
+                yield _placed(result, place * batch, counts[place])
+                counts[place] += isinstance(result, (HostedImage, Failed))
         if len(errors) == len(tasks):
             raise errors[0]
     finally:
@@ -101,10 +103,10 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _placed(output: Output, first: int) -> Output:
+def _placed(output: Output, first: int, count: int) -> Output:
     """`output` with its index counted over all runs."""
     if isinstance(output, (HostedImage, Failed)):
-        return replace(output, index=first + (output.index or 0))
+        return replace(output, index=first + (count if output.index is None else output.index))
     return replace(output, index=first + output.index) if isinstance(output, Preview) else output
 
 
@@ -241,7 +243,7 @@ class _Driver:
 
     def _request(self, call: Call) -> Request:
         origin = call.url.origin()
-        if origin not in {url.origin() for url in self._run.provider.origins}:
+        if _place(origin) not in {_place(url) for url in self._run.provider.origins}:
             raise RuntimeError(f"{self._run.provider.name} calls {origin}, which is not among its origins")
         headers = CIMultiDict({"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "darkroom"})
         body = Body()
@@ -260,6 +262,10 @@ class _Driver:
             body=body,
             origin=origin,
         )
+
+
+def _place(url: URL) -> tuple[str, str, int | None]:
+    return url.scheme, (url.host or "").lower(), url.port
 
 
 def _masked(body: Data, headers: Mapping[str, str]) -> bytes:
@@ -319,7 +325,10 @@ def _told(value: object) -> tuple[str, str, str | None]:
         inner = value
     message = inner.get("message") or inner.get("detail") or value.get("detail") or ""
     if not isinstance(message, str):
-        message = orjson.dumps(message).decode()
+        try:
+            message = orjson.dumps(message).decode()
+        except TypeError:  # nested deeper than can be written
+            message = ""
     return message, _text(inner.get("code")), _text(inner.get("param")) or None
 
 
