@@ -301,10 +301,10 @@ def test_a_plugin_that_cannot_be_imported(
 
 def test_a_package_that_hides_ours_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = ModuleType("plugins")
-    foreign.__file__ = "/home/someone/plugins/__init__.py"
+    foreign.__file__ = "/opt/elsewhere/plugins/__init__.py"
     monkeypatch.setitem(sys.modules, "plugins", foreign)
     (fault,) = faults("acme", known=entry("plugins.no_such_plugin:Acme"))
-    assert "/home/someone/plugins/__init__.py hides the proxy's own" in fault
+    assert "/opt/elsewhere/plugins/__init__.py hides the proxy's own" in fault
 
 
 def test_an_import_that_fails_for_another_reason_blames_nobody() -> None:

@@ -179,11 +179,14 @@ class _Driver:
             raise CallError(replace(reply, body=_masked(reply.body, step.headers)) if isinstance(step, Call) else reply)
         return reply
 
-    async def close(self) -> None:
+    async def _close_stream(self) -> None:
         if self._events is not None:
             await self._events.aclose()
         if self._stream is not None:
             await self._stream.body.aclose()
+
+    async def close(self) -> None:
+        await self._close_stream()
         if self.submitted is not None:
             job, cancel = self.submitted.id, self.submitted.cancel
             log.warning(
@@ -221,6 +224,7 @@ class _Driver:
     async def _reply(self, response: Response, call: Call) -> Reply:
         headers = {name.lower(): value for name, value in response.headers.items()}
         if call.events and response.status < 400:
+            await self._close_stream()
             self._stream = response
             self._events = read_events(response.body.chunks(), limit=REPLY_LIMIT)
             return Reply(status=response.status, headers=headers)
