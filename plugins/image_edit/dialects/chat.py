@@ -31,8 +31,13 @@ def _image_config(config: object) -> dict[str, object]:
 def _words(content: object, where: str) -> list[str]:
     """The texts of an earlier turn; what pictures and files stand in it is behind us."""
     if isinstance(content, list):
-        texts = [part for part in content if isinstance(part, dict) and part.get("type") in ("text", "input_text")]
-        return [text(part.get("text"), f"{where}[{content.index(part)}].text") for part in texts]
+        texts: list[str] = []
+        for place, part in enumerate(content):
+            if isinstance(part, str):
+                texts.append(part)
+            elif isinstance(part, dict) and part.get("type") in ("text", "input_text"):
+                texts.append(text(part.get("text"), f"{where}[{place}].text"))
+        return texts
     return _turn(content, where)[0]
 
 

@@ -16,18 +16,19 @@ from ..wire import Form, event_pieces, json_pieces
 
 _USED = frozenset({"model", "prompt", "stream", "partial_images", "response_format", "user", "safety_identifier"})
 _PICTURES = frozenset({"image", "images", "mask"})
+_ALSO_PICTURES = frozenset({"images", "image_url", "mask"})
 _FILE_NAMES = re.compile(r"image(\[[0-9]*\])?")
 
 
 def parse_generation(form: Form) -> Ask:
     """A generation has no references; one that was sent is refused, never lost."""
-    for name in ("image", "images", "image[]", "image_url", "mask"):
-        if form.fields.get(name) or any(upload.name == name for upload in form.uploads):
-            raise ClientError(
-                f"{name!r} is a picture, and generations take none; send it to /v1/images/edits",
-                param=name,
-                code="unsupported_parameter",
-            )
+    fields = [name for name, value in form.fields.items() if value and (_FILE_NAMES.fullmatch(name) or name in _ALSO_PICTURES)]
+    for name in [*fields, *(upload.name for upload in form.uploads)]:
+        raise ClientError(
+            f"{name[:60]!r} is a picture, and generations take none; send it to /v1/images/edits",
+            param=name[:60],
+            code="unsupported_parameter",
+        )
     return _ask(form, (), None, _USED)
 
 
@@ -89,8 +90,10 @@ def _listed(fields: Mapping[str, Any]) -> tuple[list[Given], Given | None]:
     return references, None if mask is None else _one(mask, "mask")
 
 
-def _one(item: object, where: str) -> Given:
+def _one(item: object, where: str, depth: int = 0) -> Given:
     if isinstance(item, dict):
+        if depth > 2:
+            raise ClientError(f"{where[:60]} is nested too deeply", param=where[:60], code="invalid_image_url")
         if item.get("file_id") is not None:
             raise ClientError(
                 f"{where}.file_id: files are not kept here; send the picture as a data: URL or link",
@@ -99,7 +102,7 @@ def _one(item: object, where: str) -> Given:
             )
         for key in ("image_url", "url"):
             if item.get(key) is not None:
-                return _one(item[key], f"{where}.{key}")
+                return _one(item[key], f"{where}.{key}", depth + 1)
         raise ClientError(f"{where} has no 'image_url'", param=where, code="invalid_image_url")
     if not isinstance(item, str):
         raise ClientError(f"{where} must be an object or a string, not {kind(item)}", param=where, code="invalid_type")
