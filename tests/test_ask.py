@@ -261,19 +261,18 @@ def test_known_fields_are_options_of_the_job(name: str, given: object, taken: ob
 
 
 @pytest.mark.parametrize("name", FIELDS)
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
-def test_a_field_of_any_type_is_taken_or_named(name: str, value: object) -> None:
-    try:
-        made = asked({name: value})
-    except ClientError as error:
-        fault: ClientError | None = error
-    else:
-        fault = None
-        assert isinstance(job(made, name="n", model="m", like="l", request_sha256=""), Job)
-        assert (name in made.options) == (value is not None)
-    if fault is not None:
-        assert (fault.status, fault.param) == (400, name)
-        assert name in fault.message
+def test_a_field_of_any_type_is_taken_or_named(name: str) -> None:
+    faults = []
+    for value in VALUES:
+        try:
+            made = asked({name: value})
+        except ClientError as error:
+            faults.append(error)
+        else:
+            assert isinstance(job(made, name="n", model="m", like="l", request_sha256=""), Job), value
+            assert (name in made.options) == (value is not None), value
+    assert 15 < len(faults) < len(VALUES) - 5
+    assert {(fault.status, fault.param, name in fault.message) for fault in faults} == {(400, name, True)}
 
 
 @pytest.mark.parametrize("value", [0, -1, "0", "-5", -(2**63)])

@@ -201,13 +201,13 @@ VALID = base64.b64encode(noise(2 * SLICE)).decode()  # two slices of text, witho
 PLACES = [0, 5, 63, 64, 65, TEXT_SLICE - 1, TEXT_SLICE, TEXT_SLICE + 1, len(VALID) - 1]
 
 
-@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("bad", ["!", ".", ",", '"', "\\", "\0", "\x0b", "%", ":", "~", "é", "\u2003", "\U0001f600", "\udcff"])
-async def test_a_broken_character_is_found_wherever_it_stands(place: int, bad: str) -> None:
-    text = VALID[:place] + bad + VALID[place + 1 :]
-    with pytest.raises(ValueError, match="base64") as caught:
-        await Image.from_base64(text).verify()
-    assert len(str(caught.value)) < 80  # it is told to the client, and must not hold the picture
+async def test_a_broken_character_is_found_wherever_it_stands(bad: str) -> None:
+    for place in PLACES:
+        text = VALID[:place] + bad + VALID[place + 1 :]
+        with pytest.raises(ValueError, match="base64") as caught:
+            await Image.from_base64(text).verify()
+        assert len(str(caught.value)) < 80, place  # it is told to the client, and must not hold the picture
 
 
 @pytest.mark.parametrize("cut", ["=", "=="])

@@ -560,19 +560,18 @@ async def test_a_broken_form_is_the_clients_fault(kind: str, body: bytes) -> Non
     assert error.code == "invalid_multipart"
 
 
-@pytest.mark.parametrize("size", range(len(WHOLE) - 2))
-async def test_a_form_that_is_cut_is_never_read_in_part(size: int) -> None:
-    await refused(WHOLE[:size], KIND)
+async def test_a_form_that_is_cut_is_never_read_in_part() -> None:
+    for size in range(len(WHOLE) - 2):
+        assert (await refused(WHOLE[:size], KIND)).code == "invalid_multipart", size
 
 
-@pytest.mark.parametrize("offset", range(-24, 24))
-async def test_a_boundary_may_fall_anywhere_in_a_slice(offset: int) -> None:
+async def test_a_boundary_may_fall_anywhere_in_a_slice() -> None:
     """The parser is fed in slices: a boundary across two of them is one all the same."""
-    data = random.Random(offset).randbytes(256 * 1024 - len(file("a", b"")) + offset)
-    body = form_body(file("a", data), file("b", PNG), field("c", "x"))
-    form = await read(body, KIND)
-    assert contents(form) == [("a", "upload", data), ("b", "upload", PNG)]
-    assert form.fields == {"c": "x"}
+    for offset in range(-24, 24):
+        data = random.Random(offset).randbytes(256 * 1024 - len(file("a", b"")) + offset)
+        form = await read(form_body(file("a", data), file("b", PNG), field("c", "x")), KIND)
+        assert contents(form) == [("a", "upload", data), ("b", "upload", PNG)], offset
+        assert form.fields == {"c": "x"}, offset
 
 
 async def test_a_large_form_leaves_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ _4K = ("4096x4096", "3520x4704", "4704x3520", "5504x3040", "3040x5504", "3328x49
 _PRESETS = {"1K": _1K, "2K": _2K, "3K": _3K, "4K": _4K}
 _LARGEST = 4096 * 4096
 _SEEDS = range(-1, 2**31)
+_TOOLS = ([{"type": "web_search"}],)  # the vendor's one tool; a chat client's functions are none
 _FORMATS = frozenset({"jpeg", "png"})
 
 
@@ -45,7 +46,7 @@ SEEDREAM_5_0_LITE = Seedream(
     model="seedream-5-0-260128",
     references=14,
     fields=frozenset({"watermark", "output_format", "tools"}),
-    values={"output_format": _FORMATS},
+    values={"output_format": _FORMATS, "tools": _TOOLS},
     sizes=Sizes(labels=("2K", "3K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
 )
 SEEDREAM_5_0_PRO = Seedream(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -96,13 +96,21 @@ def _takes(fitting: _Fitting, rules: Rules, name: str, value: object, legal: str
         fitting.unsupported(shown, f"{fitting.name} has no parameter {shown!r}", instead="it was left out", legal=legal)
         return False
     values = rules.values.get(name)
-    if values is None or (isinstance(value, Hashable) and value in values):
+    if values is None or _among(value, values):
         return True
-    words = [f"{values[0]} to {values[-1]}"] if isinstance(values, range) else sorted(cast("set[str]", values))
+    words = [f"{values[0]} to {values[-1]}"] if isinstance(values, range) else sorted(map(str, cast("set[object]", values)))
     known = ", ".join(words)
-    what = f"{fitting.name} cannot make {name} {str(value)[:40]!r}"
+    shown = repr(str(value)[:40]) if isinstance(value, (str, int, float)) else "of this kind"
+    what = f"{fitting.name} cannot make {name} {shown}"
     fitting.unsupported(name, what, instead="it was left out", legal=f"it may be {known}")
     return False
+
+
+def _among(value: object, values: Container[object]) -> bool:
+    try:
+        return value in values
+    except (TypeError, RecursionError):  # it cannot be hashed, or is nested without end
+        return False
 
 
 def _fit_size(fitting: _Fitting, rules: Rules) -> None:
