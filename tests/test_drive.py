@@ -419,6 +419,23 @@ async def test_a_second_stream_takes_the_first_ones_place() -> None:
     assert (first.closed, second.closed) == (True, True)
 
 
+async def test_steps_that_will_not_be_closed_leave_nothing_open() -> None:
+    """A generator cannot yield while it is being closed; one that tries must not keep its connection."""
+
+    def steps(job: Job) -> Steps:
+        try:
+            yield from streaming(job)
+        finally:
+            yield ask(url=BASE / "cancel")
+
+    watched = Watched([PARTIAL], hang=True)
+    outputs = run(JOB, Service(watched.response).run(Toy(steps=steps)))
+    assert isinstance(await anext(outputs), Preview)
+    with pytest.raises((RuntimeError, PluginFault)):
+        await outputs.aclose()
+    assert watched.closed
+
+
 async def test_a_stream_that_is_cut_is_an_error_not_an_end() -> None:
     async def chunks() -> AsyncGenerator[Data, None]:
         yield PARTIAL

@@ -487,9 +487,7 @@ def test_fields_that_a_model_lacks_are_left_out_and_named(model: str, field: str
 
 
 @pytest.mark.parametrize("model", ONE_OF_EACH)
-@pytest.mark.parametrize(
-    "field", ["watermark", "optimize_prompt_options", "style", "stream", "model", "", "é\n", "x" * 99]
-)
+@pytest.mark.parametrize("field", ["watermark", "optimize_prompt_options", "style", "stream", "model", "", "é\n", "x" * 99])
 def test_unknown_fields_are_left_out_and_named(model: str, field: str) -> None:
     job, warnings = fitted(model, extra={field: False})
     if field in TAKEN[model]:

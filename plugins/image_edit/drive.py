@@ -157,8 +157,10 @@ async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
     except Exception as error:
         raise PluginFault(name) from error
     finally:
-        steps.close()
-        await driver.close()
+        try:
+            steps.close()
+        finally:
+            await driver.close()
 
 
 class _Driver:

@@ -152,7 +152,9 @@ def _read_multipart(data: Data, boundary: str, limit: int) -> Form:
                         _add(head, chunks, lists, uploads)
                         head, chunks = None, []
     except (multipart.MultipartError, UnicodeDecodeError, ValueError) as error:
-        raise ClientError(f"the multipart body is broken: {error}", code="invalid_multipart") from None
+        # Another error's text would repeat the client's whole header line.
+        words = error.args[0] if isinstance(error, multipart.MultipartError) and error.args else "a text field is not UTF-8"
+        raise ClientError(f"the multipart body is broken: {words}", code="invalid_multipart") from None
     return Form(fields={name: values[-1] for name, values in lists.items()}, uploads=uploads, multipart=True, lists=lists)
 
 
