@@ -281,3 +281,28 @@ async def test_none_of_the_clients_credentials_pass_where_none_shall() -> None:
             async with http.get(url / "v1/x", headers=dict.fromkeys(names, "of-the-client")) as response:
                 assert response.status == 200
     assert b"of-the-client" not in up.peers[0].head
+
+
+async def test_a_reply_that_cannot_be_held_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plugins.image_edit.drive.REPLY_LIMIT", 100)
+    asked = 0
+
+    class Large(Odd):
+        @staticmethod
+        def steps() -> Iterator[Any]:
+            yield CALL
+
+        @hookimpl
+        def proxy_middleware(self) -> Middleware:
+            async def answer(request: Request, next: Handler) -> Response:
+                nonlocal asked
+                if request.origin != self.origins[0]:
+                    return await next(request)
+                asked += 1
+                return Response.json({"a": "x" * 1000})
+
+            return answer
+
+    async with running({"proxy": {"plugins": ["image_edit", "odd"]}}, plug(odd=Large)) as url:
+        status, _, headers = await post(url, "v1/images/generations", {"model": "odd-1", "prompt": "x"})
+    assert (status, headers["x-should-retry"], asked) == (413, "false", 1)

@@ -163,6 +163,10 @@ async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
             await driver.close()
 
 
+class _NoRoom(UpstreamError):
+    """A reply that came, and cannot be held."""
+
+
 class _Driver:
     """Answers the calls of one run."""
 
@@ -218,6 +222,8 @@ class _Driver:
                     await self._run.sleep(pause)
                     continue
                 return await self._reply(response, call)
+            except _NoRoom:
+                raise  # asked again, it would be as large
             except UpstreamError:
                 if (pause := next(pauses, None)) is None:
                     raise
@@ -234,7 +240,7 @@ class _Driver:
             body = await response.body.read(self._run.exchange.memory, limit=REPLY_LIMIT)
         except (Overloaded, TooLarge) as error:
             # The picture is made and paid for: a client that asked again would buy it twice.
-            raise UpstreamError(error.message, failure=Failure.UNKNOWN, status=error.status, code=error.code) from error
+            raise _NoRoom(error.message, failure=Failure.UNKNOWN, status=error.status, code=error.code) from error
         finally:
             await response.body.aclose()
         return Reply(status=response.status, headers=headers, body=body.contiguous())
@@ -274,10 +280,16 @@ def _place(url: URL) -> tuple[str, str, int | None]:
     return url.scheme, (url.host or "").lower(), url.port
 
 
+# Whatever else a provider sets may be a credential, by whatever name its service calls it.
+_PLAIN = frozenset({"accept", "accept-encoding", "content-type", "user-agent"})
+
+
 def _masked(body: Data, headers: Mapping[str, str]) -> bytes:
     """An error's words without the credentials of the call, which some services repeat in them."""
     text = bytes(body)
-    for value in headers.values():
+    for name, value in headers.items():
+        if name.lower() in _PLAIN:
+            continue
         for word in value.split():
             if len(word) >= 8:
                 text = text.replace(word.encode(), b"***")
