@@ -695,8 +695,8 @@ def test_where_to_listen(listen: str, host: str, port: int) -> None:
 )
 def test_nowhere_to_listen(listen: str) -> None:
     assert proxy(listen=listen) == [
-        f"proxy.listen: {listen!r} is not HOST:PORT or unix:PATH, such as '127.0.0.1:8080', "
-            "'[::]:8080' or 'unix:/run/darkroom.sock'",
+        (f"proxy.listen: {listen!r} is not HOST:PORT or unix:PATH, such as '127.0.0.1:8080', "
+            "'[::]:8080' or 'unix:/run/darkroom.sock'"),
     ]
 
 
