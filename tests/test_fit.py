@@ -12,7 +12,8 @@ import pytest
 
 from plugins.bytedance.models import MODELS
 from plugins.image_edit import Image, Job, Link, Rules, Sizes
-from plugins.image_edit.fit import fit, nearest
+from plugins.image_edit.fit import fit
+from plugins.image_edit.sizing import nearest
 from plugins.image_edit.testing import PNG
 from proxy_core import ClientError
 

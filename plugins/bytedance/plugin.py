@@ -23,6 +23,7 @@ from plugins.image_edit import (
     Steps,
     hookimpl,
     refusal,
+    request_id_of,
 )
 
 from .models import MODELS
@@ -81,7 +82,7 @@ class ByteDance:
             headers=self.api_key.bearer(),
             json={name: value for name, value in payload.items() if value is not None},
         )
-        yield Note(model=reply.json.get("model"), usage=_usage(reply), request_id=reply.headers.get("x-request-id"))
+        yield Note(model=reply.json.get("model"), usage=_usage(reply), request_id=request_id_of(reply))
         for item in reply.json.get("data") or [reply.json]:
             yield _output(item)
 

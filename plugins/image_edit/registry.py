@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from proxy_core import ConfigError, Fault
 
-from .model import Provider, Rules, rules_of
+from .model import Provider, rules_of
+from .rules import Rules
 
 
 @dataclass(frozen=True, kw_only=True)
