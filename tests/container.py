@@ -17,7 +17,7 @@ import string
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import distribution
@@ -25,7 +25,11 @@ from pathlib import Path, PurePosixPath
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child"]
-BASE_ENV = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "LD_LIBRARY_PATH": "/usr/local/lib"}
+BASE_ENV = {
+    "PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "LD_LIBRARY_PATH": "/usr/local/lib",  # in the image, ldconfig has done that
+}
 
 # Run by a shell in namespaces of its own; $1 is the image's folder, $2 "ro" or "rw", then SOURCE TARGET pairs up to "--", then
 # the command. Without chroot, inside which no user namespace could be made.
@@ -86,7 +90,11 @@ class Instruction:
         """The flags, and the words after them."""
         words = shlex.split(string.Template(self.text).safe_substitute(env))
         flags = [word for word in words if word.startswith("--")]
-        return dict(flag[2:].split("=", 1) for flag in flags), [word for word in words if word not in flags]
+        return _pairs(flag[2:] for flag in flags), [word for word in words if word not in flags]
+
+
+def _pairs(words: Iterable[str]) -> dict[str, str]:
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
 
 
 def parse(text: str) -> list[Instruction]:
@@ -104,8 +112,8 @@ def ignored(path: str, patterns: Sequence[str]) -> bool:
         pattern = line.removeprefix("!")
         for end in range(1, len(parts) + 1):
             above = "/".join(parts[:end])
-            tail = fnmatch.fnmatchcase(parts[end - 1], pattern.removeprefix("**/")) if pattern.startswith("**/") else False
-            if tail or (pattern.count("/") == above.count("/") and fnmatch.fnmatchcase(above, pattern)):
+            anywhere = pattern.startswith("**/") and fnmatch.fnmatchcase(parts[end - 1], pattern.removeprefix("**/"))
+            if anywhere or (pattern.count("/") == above.count("/") and fnmatch.fnmatchcase(above, pattern)):
                 found = not line.startswith("!")
     return found
 
@@ -189,7 +197,7 @@ def build(text: str, context: Path, wheels: Path, scratch: Path) -> Image:
     lay_out_python(scratch / "python")
     for one in parse(text):
         if one.name == "ARG" and image is None:
-            arguments.update([one.text.split("=", 1)])
+            arguments.update(_pairs([one.text]))
         elif one.name == "FROM":
             base, *name = string.Template(one.text).substitute(arguments).replace(" AS ", " ").split()
             assert base.startswith("python:"), base
@@ -208,7 +216,7 @@ def _step(one: Instruction, image: Image, stages: Mapping[str, Image], context: 
         case "RUN":
             image.run(one.text, wheels)
         case "ENV":
-            image.env.update(word.split("=", 1) for word in words)
+            image.env.update(_pairs(words))
         case "WORKDIR":
             image.workdir = one.text
             image.inside(".").mkdir(parents=True, exist_ok=True)
@@ -249,7 +257,8 @@ class Container:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         end = time.monotonic() + 10
         while not (found := children.read_text().split()):
-            assert process.poll() is None and time.monotonic() < end, "it did not start"
+            assert process.poll() is None, "it did not start"
+            assert time.monotonic() < end, "it does not start"
             time.sleep(0.01)
         self.first = int(found[0])
 
