@@ -11,12 +11,26 @@ import orjson
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-def set_up(form: str) -> None:
-    """Send every record of level INFO and above to standard error, as `json` or `console`."""
+def set_up(form: str, worker: int | None = None) -> None:
+    """Send every record of level INFO and above to standard error, as `json` or `console`; with a worker's number."""
     handler = logging.StreamHandler(sys.stderr)
+    if worker is not None:
+        handler.addFilter(_Numbered(worker))
     handler.setFormatter(JsonLines() if form == "json" else Console())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+class _Numbered(logging.Filter):
+    """Lets every record pass, with the number of the worker it comes from."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._worker
+        return True
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

@@ -69,6 +69,11 @@ class Memory:
         self.used = 0
         self.waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def bound(self, limit: int, patience: float) -> None:
+        """Other bounds from now on; what is held beyond them stays held."""
+        self.limit, self.patience = limit, patience
+        self._admit()
+
     def lease(self) -> Lease:
         return Lease(self)
 
@@ -316,7 +321,9 @@ class Ended:
     status: int  # 0 if no answer was begun
     received: int  # bytes of the request's body
     sent: int  # bytes of the answer's body
-    total: float  # from the request's head to the last byte or the cut
+    head: float  # from the head's first byte to its last
+    body: float  # from the head to the last byte of the request's body that was read
+    total: float  # from the whole head to the last byte or the cut
     upstream: float  # waited for upstreams to begin their answers
     error: str | None  # why it was cut, or what was answered with an error; never a secret
 
@@ -346,6 +353,8 @@ class Exchange:
         self.started_at = time.time()
         self.received = 0
         self.sent = 0
+        self.head = 0.0
+        self.body = 0.0
         self.upstream = 0.0
         self._ended = False
         self._values: dict[Key[Any], Any] = {}
@@ -390,6 +399,8 @@ class Exchange:
             status=status,
             received=self.received,
             sent=self.sent,
+            head=self.head,
+            body=self.body,
             total=time.monotonic() - self.started,
             upstream=self.upstream,
             error=error,

@@ -12,13 +12,13 @@ log = logging.getLogger("darkroom.access")
 
 @dataclass(frozen=True, kw_only=True)
 class AccessLog:
-    """The fields are the keys of ``[plugins.access_log]`` in config.toml.
+    """One log line a request.
 
-    What a line holds is chosen, never a header or a body, so that no secret and no picture gets into it. `query` says
-    whether the query string is written; some services take keys there.
+    What a line holds is chosen, never a header or a body, so that no secret and no picture gets into it.
     """
 
     query: bool = False
+    """Whether query strings are logged; some services take keys there."""
 
     @hookimpl
     def proxy_middleware(self) -> Middleware:
@@ -35,6 +35,8 @@ class AccessLog:
                     "status": ended.status,
                     "received": ended.received,
                     "sent": ended.sent,
+                    "head_ms": round(ended.head * 1000, 1),
+                    "body_ms": round(ended.body * 1000, 1),
                     "total_ms": round(ended.total * 1000, 1),
                     "upstream_ms": round(ended.upstream * 1000, 1),
                 }

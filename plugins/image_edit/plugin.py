@@ -50,21 +50,22 @@ log = logging.getLogger("darkroom.image_edit")
 
 @dataclass(kw_only=True)
 class ImageEdit:
-    """The fields are the keys of ``[plugins.image_edit]`` in config.toml.
-
-    `unsupported`: what a model cannot take is left out with a warning, or (`reject`) answered with a 400 that names it.
-    `chat_images`: how pictures stand in a chat answer; `objects` is what most clients read.
-    `fetch_references`: whether a link that a client sends is fetched where the provider needs bytes; else it is a 400.
-    `body_limit`: bytes of a request for pictures. `parallel`: calls at once for one request with `n` > 1.
-    """
+    """Makes image generation and editing work on any provider."""
 
     models: dict[str, ModelEntry] = field(default_factory=dict)
+    """Names that clients may ask for, beside or instead of those that the providers bring."""
     unsupported: Literal["warn", "reject"] = "warn"
+    """What happens to what a model cannot do: it is left out or mapped with a warning, or answered with a 400 that names it."""
     chat_images: Shape = "objects"
+    """How pictures stand in a chat answer. `objects` is what most clients read; the others are for clients that need them."""
     fetch_references: bool = False
+    """Whether a link that a client sends is fetched where the provider needs bytes; otherwise it is answered with a 400."""
     body_limit: int = 128 * 1024 * 1024
+    """Bytes of a request for pictures."""
     parallel: int = 4
+    """Calls at once for one request with `n` above 1."""
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
+    """How links are fetched."""
 
     def __post_init__(self) -> None:
         low = [name for name in ("parallel", "body_limit") if getattr(self, name) < 1]
