@@ -181,6 +181,11 @@ class Image:
         cd = ["/usr/bin/env", f"--chdir={self.workdir}"]
         return [*UNSHARE, "sh", "-c", ENTER, "sh", str(self.folder), mode, *pairs, "--", *cd, *command]
 
+    def become(self) -> list[str]:
+        """What stands before a command that is to run as the image's user."""
+        uid, _, gid = self.user.partition(":")
+        return ["unshare", "--user", f"--map-user={uid}", f"--map-group={gid}", "--"]
+
     def run(self, script: str, wheels: Path) -> None:
         (self.folder / "wheelhouse").mkdir(exist_ok=True)
         command = self.enter(["/bin/sh", "-c", script], mounts={wheels: "/wheelhouse"}, mode="rw")
@@ -263,10 +268,12 @@ class Container:
         self.first = int(found[0])
 
     def exec(self, *command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        """Run one more command in it."""
-        enter = ["nsenter", f"--target={self.first}", "--user", "--mount", "--net", "--pid", "--preserve-credentials", "--"]
+        """Run one more command in it, as its user."""
+        # By the outer one of its two user namespaces, which owns the others.
+        enter = ["nsenter", f"--user=/proc/{self.process.pid}/ns/user", "--preserve-credentials"]
+        enter += [f"--target={self.first}", "--mount", "--net", "--pid", "--"]
         cd = ["/usr/bin/env", f"--chdir={self.image.workdir}"]
-        done = [*enter, *cd, *command]
+        done = [*enter, *cd, *self.image.become(), *command]
         return subprocess.run(done, env=self.image.env, capture_output=True, text=True, check=False, timeout=timeout)
 
     def stop(self, timeout: float = 30) -> tuple[int, str]:
@@ -279,9 +286,7 @@ class Container:
 @contextmanager
 def running(image: Image, mounts: Mapping[Path, str]) -> Iterator[Container]:
     """`docker run --read-only --tmpfs /tmp -v ...`, with a network that has nothing but its own loopback."""
-    uid, _, gid = image.user.partition(":")
-    become = ["unshare", "--user", f"--map-user={uid}", f"--map-group={gid}", "--"]
-    command = ["/usr/local/bin/python", "-c", LOOPBACK, *become, *image.entrypoint, *image.command]
+    command = ["/usr/local/bin/python", "-c", LOOPBACK, *image.become(), *image.entrypoint, *image.command]
     process = subprocess.Popen(image.enter(command, mounts=mounts, mode="ro"), env=image.env, stderr=-1, text=True)
     try:
         yield Container(image, process)

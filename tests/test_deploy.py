@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy_core.config import Limits, ProxyConfig
+from proxy_core.config import Limits
 from proxy_core.testing import loaded
 from tests import container
 
@@ -30,10 +29,6 @@ BIN = Path(sys.executable).parent
 
 def darkroom(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "proxy_core", *args], capture_output=True, text=True, check=False, timeout=60)
-
-
-HEALTH = pytest.mark.skipif(darkroom("health", "--help").returncode != 0, reason="`darkroom health` is not there yet")
-LISTENS = "workers" in {field.name for field in dataclasses.fields(ProxyConfig)}
 
 
 def the(name: str) -> container.Instruction:
@@ -64,8 +59,6 @@ def test_every_command_and_flag_exists(path: str) -> None:
     assert found
     for name, flags in found:
         told = darkroom(name, "--help")
-        if name == "health" and told.returncode:
-            continue  # not there yet
         assert told.returncode == 0, name
         assert flags <= set(re.findall(r"--[a-z-]+", told.stdout)), name
 
@@ -86,7 +79,6 @@ def test_every_open_connection_has_a_file() -> None:
     assert seconds(r"LimitNOFILE=(\d+)", UNIT) > 2 * Limits().connections
 
 
-@pytest.mark.skipif(not LISTENS, reason="unix sockets and TLS are not there yet")
 @pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL))
 def test_the_guides_config_is_good(block: str, tmp_path: Path) -> None:
     if "tls" in block:
@@ -135,7 +127,7 @@ def test_nginx_takes_the_example(tmp_path: Path) -> None:
     (tmp_path / "nginx.conf").write_text(text.replace("listen 80;", "listen 127.0.0.1:0;"))
     command = [nginx, "-t", "-e", "stderr", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert "syntax is ok" in done.stderr, done.stderr  # its exit status also says whether root has started it
 
 
 # The Dockerfile, read
@@ -257,7 +249,6 @@ def test_other_commands_find_the_config(running: container.Container) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@HEALTH
 def test_its_health_check(running: container.Container) -> None:
     done = running.exec(*running.image.health)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
