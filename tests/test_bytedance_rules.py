@@ -28,7 +28,7 @@ B64 = base64.b64encode(PNG).decode()
 DATA = f"data:image/png;base64,{B64}"
 ARK = ByteDance(api_key=Secret("ark-key"))
 SERVED = serve([ARK], {})
-BOTH = [name for name, rules in MODELS.items() if rules.references > 1]  # what generates and edits; the 3.0 line does one of them
+BOTH = [name for name, rules in MODELS.items() if rules.references > 1]  # the 3.0 line makes or edits, not both
 
 # What each model knows beside model, prompt, image, size, response_format and watermark (bytedance.md, section 3): a known
 # field of another model is a 400 on some, so that nothing else may ever be sent.

@@ -87,7 +87,8 @@ def test_every_model_is_known_here() -> None:
     assert set(KINDS) == {name for name, rules in MODELS.items() if rules.references > 1}
     for name, kind in KINDS.items():
         (first,) = [one for one in ONE_OF_EACH if KINDS[one] == kind]
-        assert (MODELS[name].sizes, MODELS[name].fields) == (MODELS[first].sizes, MODELS[first].fields)  # so that what holds for one of each holds for all
+        # So that what holds for one of each holds for all.
+        assert (MODELS[name].sizes, MODELS[name].fields) == (MODELS[first].sizes, MODELS[first].fields)
 
 
 # --- size ---
