@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import orjson
 
@@ -37,8 +38,14 @@ def _extra(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _ORDINARY}
 
 
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:-6]
+
+
 def _moment(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    second, rest = divmod(record.created, 1)
+    return f"{_second(int(second))}.{int(rest * 1000):03d}+00:00"
 
 
 class JsonLines(logging.Formatter):

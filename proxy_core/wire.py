@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -37,29 +36,55 @@ def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Reques
         if size is not None and size > limits.body:
             raise TooLarge(f"the body has {size} bytes; the limit is {limits.body} (proxy.limits.body)")
         if size != 0:
-            body = Body.stream(_incoming(http, exchange, limits), size)
+            body = Body.stream(_Incoming(http, exchange, limits), size)
     return Request(exchange=exchange, method=http.method, target=target, headers=http.headers, body=body)
 
 
-async def _incoming(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> AsyncGenerator[Data, None]:
-    if http.headers.get("Expect", "").lower() == "100-continue":
-        await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        http.writer.output_size = 0  # an interim answer is not part of the final one
-    while True:
+class _Incoming:
+    """A client's body as Chunks."""
+
+    __slots__ = ("_content", "_exchange", "_expects", "_http", "_limits")
+
+    def __init__(self, http: web.BaseRequest, exchange: Exchange, limits: Limits) -> None:
+        self._http = http
+        self._content = http.content
+        self._exchange = exchange
+        self._limits = limits
+        self._expects = "Expect" in http.headers
+
+    def __aiter__(self) -> _Incoming:
+        return self
+
+    async def __anext__(self) -> Data:
+        if self._expects:
+            await self._continue()
         try:
-            async with asyncio.timeout(limits.body_timeout):
-                chunk = await http.content.readany()
+            # What is here already is taken without a timer; a small request's body came with its head.
+            chunk = self._content.read_nowait()
+            if not chunk and not self._content.at_eof():
+                async with asyncio.timeout(self._limits.body_timeout):
+                    chunk = await self._content.readany()
         except TimeoutError:
-            raise BodyTimeout(f"no byte of the body came for {limits.body_timeout:g} s") from None
+            raise BodyTimeout(f"no byte of the body came for {self._limits.body_timeout:g} s") from None
         except (web.RequestPayloadError, HttpProcessingError) as error:
             raise ClientError(f"the body is not valid HTTP: {error}", code="invalid_body") from None
         if not chunk:
-            return
+            raise StopAsyncIteration
+        exchange = self._exchange
         exchange.received += len(chunk)
         exchange.body = time.monotonic() - exchange.started
-        if exchange.received > limits.body:
-            raise TooLarge(f"the body is longer than the limit of {limits.body} bytes (proxy.limits.body)")
-        yield chunk
+        if exchange.received > self._limits.body:
+            raise TooLarge(f"the body is longer than the limit of {self._limits.body} bytes (proxy.limits.body)")
+        return chunk
+
+    async def _continue(self) -> None:
+        self._expects = False
+        if self._http.headers["Expect"].lower() == "100-continue":
+            await self._http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._http.writer.output_size = 0  # an interim answer is not part of the final one
+
+    async def aclose(self) -> None:
+        """Nothing is held: aiohttp reads on, or closes."""
 
 
 class Writer:
