@@ -17,6 +17,7 @@ from aiohttp import web
 from yarl import URL
 
 from .chain import answer
+from .client import HttpTransport
 from .config import Tls
 from .errors import ConfigError, Fault, Overloaded
 from .listen import BACKLOG, Address, address_of, bound
@@ -25,7 +26,7 @@ from .message import Exchange, Memory, Response
 from .protocol import HttpServer
 from .stage import Stage
 from .state import State
-from .upstream import ClientTransport, Transport
+from .upstream import Transport
 from .wire import Writer, receive
 
 log = logging.getLogger("darkroom")
@@ -49,7 +50,7 @@ class Server:
         *,
         sockets: Sequence[socket.socket] | None = None,
         listen: str | None = None,
-        transport: Callable[[], Transport] = ClientTransport,
+        transport: Callable[[], Transport] = HttpTransport,
     ) -> None:
         proxy = loaded.config.proxy
         self.memory = Memory(proxy.limits.memory, proxy.limits.memory_wait)
