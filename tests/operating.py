@@ -175,6 +175,7 @@ class Witness:
     url: str = ""
     arrived: Counter[str] = field(default_factory=Counter)
     begun: set[str] = field(default_factory=set)
+    heads: list[bytes] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)  # lets the slow ones go
     events: int = 40
     pause: float = 0.05
@@ -185,6 +186,7 @@ class Witness:
             _, target, _ = peer.head.decode().split(" ", 2)
             kind, _, name = target.removeprefix("/v1/").partition("?")
             self.begun.add(name)
+            self.heads.append(peer.head)
             body = await _body(peer)
             match kind:
                 case "slow":
@@ -456,7 +458,7 @@ class Clients:
                 self.refused += 1
                 return
             try:
-                status, _, body = await line.get(f"/v1/quick?{name}")
+                status, _headers, body = await line.get(f"/v1/quick?{name}")
             finally:
                 line.close()
             assert (status, body) == (200, f"quick {name}".encode())

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 from pathlib import Path
 
-import pytest
-
-from tests.operating import Clients, Place, darkroom, soon, witness
+from tests.operating import Clients, Place, darkroom, witness
 
 ROUTED = """
     [proxy]
