@@ -160,6 +160,7 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001  # whatever a plugin raises as it is built, the old config serves on
                 refused(error)
             else:
+                watch.learn(loaded.config.proxy)
                 self._text, self._loaded = text, loaded
                 await self._tell(text)
                 for key in fixed_at_start(first, loaded.config.proxy):
