@@ -97,11 +97,16 @@ class Proxy:
 
     async def reload(self, table: str | None = None) -> None:
         """SIGHUP, and wait until the config is taken over."""
-        before = len(self.told("loaded anew"))
+        before = self.reloads
         if table is not None:
             self.write(table)
         self.process.send_signal(signal.SIGHUP)
-        await self.line("loaded anew", before + 1)
+        await until("the new config", lambda: self.reloads > before)
+
+    @property
+    def reloads(self) -> int:
+        """How often a config was taken over; by all workers, where there are several."""
+        return len([line for line in self.told("loaded anew") if "worker" not in line])
 
     async def ended(self, seconds: float = PATIENCE) -> int:
         """Wait for the exit status."""
@@ -124,7 +129,7 @@ async def darkroom(
     config = folder / "config.toml"
     config.write_text(textwrap.dedent(table))
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "proxy_core", "run", "--config", str(config), "--log", "json", *args),
+        *(sys.executable, "-P", "-m", "proxy_core", "run", "--config", str(config), "--log", "json", *args),
         cwd=cwd or folder,
         env={**os.environ, **(env or {})},
         stderr=asyncio.subprocess.PIPE,
@@ -474,3 +479,92 @@ def free_port() -> int:
 
 def elapsed(since: float) -> float:
     return time.monotonic() - since
+
+
+HOUSE = '''
+"""A plugin that does as the tests say, in a package of its own."""
+
+import asyncio
+import os
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy_core import Response, hookimpl
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """It does as it is told."""
+
+    word: str = ""
+    folder: Path
+
+    @hookimpl
+    def proxy_lifespan(self):
+        return self.life()
+
+    @asynccontextmanager
+    async def life(self):
+        (self.folder / "starting").touch()
+        while (self.folder / "wait").exists():
+            await asyncio.sleep(0.01)
+        if (self.folder / "broken").exists():
+            raise RuntimeError("the house is broken")
+        yield
+
+    @hookimpl
+    def proxy_middleware(self):
+        async def middleware(request, next):
+            if request.path == "/word":
+                return Response.json({"word": self.word, "pid": os.getpid()})
+            if request.path == "/later":
+                request.exchange.later(self.later())
+                return Response.json({})
+            if request.path == "/block":
+                time.sleep(0.4)
+                return Response.json({})
+            return await next(request)
+
+        return middleware
+
+    async def later(self):
+        while not (self.folder / "go").exists():
+            await asyncio.sleep(0.01)
+        (self.folder / "done").write_text("done")
+'''
+
+
+def housed(folder: Path) -> dict[str, str]:
+    """Install the plugin `house` in a folder; the environment in which it is found."""
+    site = folder / "site"
+    meta = site / "house-1.0.dist-info"
+    meta.mkdir(parents=True)
+    (site / "house.py").write_text(HOUSE)
+    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
+    (meta / "entry_points.txt").write_text("[proxy_core]\nhouse = house:House\n")
+    return {"PYTHONPATH": str(site)}
+
+
+class Notified:
+    """What a service manager would hear (sd_notify(3)), at a socket of this name."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address.replace("@", "\0", 1))
+        self._socket.setblocking(False)
+        self.heard: list[str] = []
+
+    def __enter__(self) -> Notified:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._socket.close()
+
+    async def hears(self, state: str) -> None:
+        """Wait for the next word, which must be this."""
+        async with soon(f"{state} after {self.heard}"):
+            said = (await asyncio.get_running_loop().sock_recv(self._socket, 1000)).decode()
+        self.heard.append(said)
+        assert said.split("\n")[0] == state, self.heard
