@@ -203,10 +203,11 @@ async def test_what_is_refused_is_refused_by_all_and_a_new_worker_runs_what_was_
         (tmp_path / "starting").unlink()
         os.kill(proxy.workers[1], signal.SIGKILL)
         await until("its start", (tmp_path / "starting").exists)
+        (tmp_path / "starting").unlink()
         before = proxy.reloads
         proxy.write(table(word="fourth"))
         proxy.process.send_signal(signal.SIGHUP)
-        await proxy.line("loaded anew", len(proxy.told("loaded anew")) + 1)  # by the other worker
+        await until("that the other one begins with it", (tmp_path / "starting").exists)
         (tmp_path / "wait").unlink()
         await proxy.line("worker 1 serves", 3)
         await until("the new config everywhere", lambda: proxy.reloads > before)
@@ -232,6 +233,16 @@ async def test_without_their_supervisor_workers_end_what_they_serve(tmp_path: Pa
             assert (await line.answer())[2] == f"slow {pid}".encode()
         await until("the workers' end", lambda: not any(map(alive, lines)))
         assert await place.refuses()
+
+
+async def test_without_their_supervisor_workers_that_only_start_end(tmp_path: Path) -> None:
+    env = housed(tmp_path)
+    (tmp_path / "wait").touch()
+    async with darkroom(tmp_path, table(), env=env, ready=False) as proxy:
+        await until("a worker's start", (tmp_path / "starting").exists)
+        children = descendants(proxy.process.pid)
+        proxy.process.kill()
+        await until("the workers' end", lambda: not any(map(alive, children)))
 
 
 async def test_a_second_signal_cuts(tmp_path: Path) -> None:
@@ -267,9 +278,7 @@ async def test_a_stop_before_all_workers_serve(tmp_path: Path) -> None:
         await until("a worker's start", (tmp_path / "starting").exists)
         children = descendants(proxy.process.pid)
         proxy.process.terminate()
-        await proxy.line("stopping:")
-        (tmp_path / "wait").unlink()
-        assert await proxy.ended() == 0, proxy.log()
+        assert await proxy.ended(5) == 0, proxy.log()
         assert not [pid for pid in children if alive(pid)]
 
 
