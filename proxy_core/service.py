@@ -104,10 +104,12 @@ class Watch:
     async def run(self) -> None:
         while True:
             await asyncio.sleep(self._proxy().watch or 1.0)
-            proxy = self._proxy()
-            self._look(self._marks(proxy) if proxy.watch else self._known)
+            if self._proxy().watch:
+                self.look()
 
-    def _look(self, now: Mapping[Path, object]) -> None:
+    def look(self) -> None:
+        """Look once."""
+        now = self._marks(self._proxy())
         # Only what is the same at two looks: an editor may still be writing.
         if now == self._seen and any(self._known.get(path, mark) != mark for path, mark in now.items()):
             self._known = {**self._known, **now}
