@@ -327,6 +327,7 @@ class Clients:
         self.whole: list[str] = []  # requests that got their full, right answer
         self.lost: list[str] = []
         self.over = False  # whether those who go on and on should end
+        self.signalled = False  # whether the proxy has been told to stop, so that it may refuse connections
         self.stopping = False  # whether the proxy has said that it stops, so that every answer must say that it is the last
         self.refused = 0
         self.half = asyncio.Event()  # lets uploads go on past their middle
@@ -436,7 +437,7 @@ class Clients:
             try:
                 line = await self.place.connect()
             except (ConnectionRefusedError, FileNotFoundError):
-                assert self.stopping
+                assert self.signalled, "refused before the signal"
                 return
             try:
                 while not self.over:
@@ -459,7 +460,7 @@ class Clients:
             try:
                 line = await self.place.connect()
             except (ConnectionRefusedError, FileNotFoundError):
-                assert self.stopping
+                assert self.signalled, "refused before the signal"
                 self.refused += 1
                 return
             try:

@@ -33,6 +33,7 @@ async def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
     async with witness() as up, darkroom(tmp_path, ROUTED.format(up.url)) as proxy:
         clients = Clients(Place(proxy.port), up)
         await clients.everything()
+        clients.signalled = True
         proxy.process.terminate()
         await proxy.line("stopping:")
         clients.stopping = True

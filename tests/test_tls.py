@@ -6,12 +6,15 @@ import asyncio
 import socket
 import ssl
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from yarl import URL
 
+from proxy_core.build import Source
+from proxy_core.config import examine
 from proxy_core.server import Server
 from proxy_core.testing import loaded, running
 from tests.certificates import Authority
@@ -105,15 +108,21 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, tls: str, told: str | None
         authority.issue(tmp_path, name)
     authority.issue(tmp_path, "locked", b"right")
     (tmp_path / "noise.pem").write_bytes(b"\0noise")
-    (tmp_path / "config.toml").write_text(f"[proxy.tls]\n{tls}\n")
-    done = command("check", cwd=tmp_path, env={"PASSWORD": "right"})  # which would time out if it asked for a password
-    if told is None:
-        assert done.returncode == 0, done.stderr
-        return
+    source = Source(folder=tmp_path, environ={"PASSWORD": "right"})
+    _, faults = examine(tomllib.loads(f"[proxy.tls]\n{tls}\n"), source)
+    assert [str(fault).startswith(told or "") for fault in faults] == ([True] if told else []), faults
+    assert "wrong" not in str(faults)
+
+
+def test_nobody_is_asked_for_a_password(tmp_path: Path) -> None:
+    """`check` names the fault, with a terminal or without."""
+    Authority(tmp_path).issue(tmp_path, "locked", b"right")
+    (tmp_path / "config.toml").write_text('[proxy.tls]\ncertificate = "locked.pem"\nkey = "locked.key"\n')
+    done = command("check", cwd=tmp_path)  # which has a time limit
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()[1:]
-    assert line.strip().startswith(told)
-    assert "wrong" not in line
+    assert "proxy.tls.key: " in done.stderr
+    assert "password" in done.stderr
+    assert not done.stdout
 
 
 async def number(line: Line) -> int:
@@ -190,6 +199,7 @@ async def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
         await clients.everything()
         certificate.unlink()
         key.unlink()
+        clients.signalled = True
         proxy.process.terminate()
         await proxy.line("stopping:")
         clients.stopping = True
