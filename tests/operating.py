@@ -569,3 +569,10 @@ class Notified:
             said = (await asyncio.get_running_loop().sock_recv(self._socket, 1000)).decode()
         self.heard.append(said)
         assert said.split("\n")[0] == state, self.heard
+
+
+def without_uvloop(folder: Path) -> dict[str, str]:
+    """The environment of a machine that has no uvloop: asyncio's own loop serves."""
+    (folder / "without").mkdir()
+    (folder / "without" / "uvloop.py").write_text("raise ImportError('not here')\n")
+    return {"PYTHONPATH": str(folder / "without")}

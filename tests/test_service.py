@@ -15,7 +15,7 @@ import pytest
 
 from proxy_core.config import ProxyConfig
 from proxy_core.service import Watch
-from tests.operating import Clients, Notified, Place, darkroom, housed, soon, until, witness
+from tests.operating import Clients, Notified, Place, darkroom, housed, soon, until, without_uvloop, witness
 
 ROUTED = """
     [proxy]
@@ -29,8 +29,10 @@ ROUTED = """
 """
 
 
-async def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
-    async with witness() as up, darkroom(tmp_path, ROUTED.format(up.url)) as proxy:
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_sigterm_under_load_loses_nothing(tmp_path: Path, loop: str) -> None:
+    env = without_uvloop(tmp_path) if loop == "asyncio" else {}
+    async with witness() as up, darkroom(tmp_path, ROUTED.format(up.url), env=env) as proxy:
         clients = Clients(Place(proxy.port), up)
         await clients.everything()
         clients.signalled = True

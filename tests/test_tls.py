@@ -18,7 +18,7 @@ from proxy_core.config import examine
 from proxy_core.server import Server
 from proxy_core.testing import loaded, running
 from tests.certificates import Authority
-from tests.operating import Clients, Line, Place, darkroom, soon, until, witness
+from tests.operating import Clients, Line, Place, darkroom, soon, until, without_uvloop, witness
 from tests.test_main import darkroom as command
 
 TLS = """
@@ -209,10 +209,12 @@ async def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
         clients.judge()
 
 
-async def test_reloads_under_load_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_reloads_under_load_lose_nothing(tmp_path: Path, loop: str) -> None:
     authority = Authority(tmp_path)
     authority.issue(tmp_path)
-    async with witness() as up, darkroom(tmp_path, TLS.format(up.url)) as proxy:
+    env = without_uvloop(tmp_path) if loop == "asyncio" else {}
+    async with witness() as up, darkroom(tmp_path, TLS.format(up.url), env=env) as proxy:
         clients = Clients(Place(proxy.port, tls=authority.trusting()), up)
         await clients.everything()
         for _ in range(10):
