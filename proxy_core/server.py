@@ -34,6 +34,7 @@ log = logging.getLogger("darkroom")
 # Asked by whoever watches the process; answered before any plugin, and not counted or logged as a request.
 HEALTH = frozenset({"/healthz", "/readyz"})
 
+CLOSING = 10.0  # seconds that plugins have to close, and cancelled work to end, before the process ends without them
 IDLE_GRACE = 1.0  # seconds after an answer in which a client may already be sending its next request
 
 
@@ -218,7 +219,11 @@ class Server:
         for task in self._background | self._adopting:
             task.cancel()
         self._retire(self._stage)
-        await asyncio.gather(*self._background, *self._adopting, *self._retiring, return_exceptions=True)
+        left: set[asyncio.Future[Any]] = {*self._background, *self._adopting, *self._retiring}
+        if left:
+            _, late = await asyncio.wait(left, timeout=CLOSING)
+            if late:
+                log.error("%d plugins or background works do not end within %g s, and are left", len(late), CLOSING)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """One exchange, from the head of the request to the last byte of the answer."""

@@ -14,7 +14,7 @@ import pytest
 
 from proxy_core import Body, Handler, Middleware, Request, Response, hookimpl
 from proxy_core.server import Server
-from proxy_core.testing import loaded, plug
+from proxy_core.testing import loaded, plug, running
 from tests.operating import Place, until
 
 
@@ -154,3 +154,28 @@ async def test_a_plugin_that_fails_as_it_is_closed_is_logged(
         caplog.clear()
     assert "a plugin failed as it was closed" in caplog.text
     assert "it does not close" in caplog.text
+
+
+async def test_a_plugin_that_never_closes_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("proxy_core.server.CLOSING", 0.05)
+    released = asyncio.Event()
+
+    @dataclass(frozen=True, kw_only=True)
+    class Stubborn:
+        @hookimpl
+        def proxy_lifespan(self) -> contextlib.AbstractAsyncContextManager[object]:
+            return self.life()
+
+        @contextlib.asynccontextmanager
+        async def life(self) -> AsyncIterator[None]:
+            yield
+            await released.wait()
+
+    async with asyncio.timeout(10):
+        async with running({"proxy": {"plugins": ["stubborn"]}}, plug(stubborn=Stubborn)):
+            pass
+    assert "do not end within 0.05 s" in caplog.text
+    released.set()
+    await asyncio.sleep(0)
