@@ -1,6 +1,6 @@
 """Darkroom's core: a reverse proxy whose features are plugins. These names are its API; nothing else is."""
 
-from .config import Secret
+from .build import Secret
 from .errors import (
     ClientError,
     ConfigError,

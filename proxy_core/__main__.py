@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import importlib
-import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from . import __version__
+from .config import ProxyConfig, examine, parse, read
 from .errors import ConfigError
-from .loader import Loaded, installed, load_file, resolve
+from .health import ask
+from .loader import Loaded, installed, load_file, load_text, resolve
 from .logs import set_up
-from .server import Server
+from .loop import run_loop
+from .reference import reference
+from .service import run_alone
+from .supervisor import Supervisor
 
-log = logging.getLogger("darkroom")
+_RUN = """\
+Where it listens, how many workers serve, TLS, limits and plugins are keys of the config; `darkroom reference` prints them all.
+Port 0 takes a free one; the log tells it. Log lines go to standard error: JSON, or plain text at a terminal.
+
+signals:
+  SIGHUP           load the config anew; a bad one is refused and named in the log, and the old one kept.
+                   A changed config file does the same (proxy.watch).
+  SIGTERM, SIGINT  take nothing new, let requests in flight end (proxy.limits.drain), then exit. A second one cuts them.
+
+answered by the proxy itself:
+  GET /healthz     200 as long as the process lives
+  GET /readyz      200, or 503 once it is stopping
+
+exit status:
+  0 stopped as asked, 1 a fault (told on standard error), 2 a wrong call, 130 cut by a second signal
+"""
+_HEALTH = "Exit status: 0 ready, 1 not. A unix socket among the addresses is asked first, else the first address."
+
+_ABOUT_KEYS = """\
+# Every key of config.toml
+
+The file is read strictly: an unknown key, a wrong type or an unset variable stops the start, or is refused by a reload, and all
+mistakes are named at once (`darkroom check`). Behind each key stand its type and, where it has one, its default. A key or
+password is best written as `"env:NAME"`, an environment variable, or `"file:PATH"`. Relative paths start at the folder of the
+file. This page is what `darkroom reference` prints.
+
+"""
 
 COMMANDS = "proxy_core.commands"  # entry points: modules with SUMMARY, configure(parser) and main(args) -> exit status
 
@@ -33,17 +60,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="darkroom", description="A proxy that makes image generation work on any provider.")
     parser.add_argument("--version", action="version", version=f"darkroom {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, summary, handler in (
-        ("run", "serve", _run),
-        ("check", "report every fault of a config, and do nothing else", _check),
-        ("plugins", "list what is installed, what is switched on, and what each serves", _plugins),
+    for name, summary, more, handler in (
+        ("run", "serve", _RUN, _run),
+        ("check", "report every fault of a config, and do nothing else", "", _check),
+        ("plugins", "list what is installed, what is switched on, and what each serves", "", _plugins),
+        ("health", "ask a running proxy whether it is ready for requests", _HEALTH, _health),
+        ("reference", "print every key of a config, of the proxy and of every installed plugin", "", _reference),
     ):
-        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
-        command.add_argument("--config", type=Path, default=Path("config.toml"), help="default: ./config.toml")
-        command.set_defaults(main=handler)
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            epilog=more,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name != "reference":
+            command.add_argument("--config", type=Path, default=Path("config.toml"), help="default: ./config.toml")
+        if name in ("run", "health"):
+            command.add_argument("--listen", metavar="ADDRESS", help="HOST:PORT or unix:PATH, instead of proxy.listen")
         if name == "run":
-            command.add_argument("--listen", metavar="HOST:PORT", help="instead of proxy.listen; port 0 takes a free one")
             command.add_argument("--log", choices=("auto", "json", "console"), default="auto", help="form of the log lines")
+        if name == "health":
+            command.add_argument("--timeout", type=float, default=5.0, metavar="SECONDS", help="default: 5")
+        command.set_defaults(main=handler)
     for point in sorted(entry_points(group=COMMANDS), key=lambda point: point.name):
         try:
             module: ModuleType = point.load()
@@ -60,6 +99,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # the reader of our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _forget_working_directory() -> None:
@@ -101,6 +143,17 @@ def _plugins(args: argparse.Namespace) -> int:
     return 0
 
 
+def _reference(args: argparse.Namespace) -> int:
+    classes: dict[str, type[Any]] = {"proxy": ProxyConfig}
+    for name, entry in sorted(installed().items()):
+        try:
+            classes[f"plugins.{name}"] = resolve(entry)
+        except Exception as error:  # noqa: BLE001  # a plugin that is off may be broken; the others are still to be told
+            print(f"plugins.{name} cannot be imported: {type(error).__name__}: {error}", file=sys.stderr)
+    print(_ABOUT_KEYS + reference(classes), end="")
+    return 0
+
+
 def _summary(entry: object) -> str:
     try:
         doc = resolve(entry).__doc__ or ""  # type: ignore[arg-type]
@@ -119,54 +172,35 @@ def _module_summary(entry: object) -> str:
 def _run(args: argparse.Namespace) -> int:
     form = args.log if args.log != "auto" else "console" if sys.stderr.isatty() else "json"
     set_up(form)
-    loaded = load_file(args.config)
+    text = read(args.config)
+    loaded = load_text(text, args.config)
     try:
-        return _loop(serve(loaded, args.listen))
-    except asyncio.CancelledError:
-        return 130
-    except OSError as error:
-        where = args.listen or loaded.config.proxy.listen
-        print(f"cannot serve on {where}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        loaded.config.addresses(args.listen)
     except ValueError as error:
         print(str(error), file=sys.stderr)
         return 2
+    try:
+        if loaded.config.proxy.workers > 1:
+            return run_loop(_supervise(args.config, text, loaded, args.listen, form))
+        return run_loop(run_alone(args.config, loaded, load_file, args.listen))
+    except asyncio.CancelledError:
+        return 130
+    except OSError as error:
+        print(f"cannot serve on {error.filename}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
-def _loop(work: Coroutine[Any, Any, int]) -> int:
-    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    with contextlib.suppress(ImportError):  # uvloop where it runs; the proxy is the same without it
-        factory = importlib.import_module("uvloop").new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(work)
+async def _supervise(path: Path, text: str, loaded: Loaded, listen: str | None, form: str) -> int:
+    return await Supervisor(path, text, loaded, listen=listen, form=form).run()
 
 
-async def serve(loaded: Loaded, listen: str | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; then let what is in flight end. A second signal ends it at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    serving = asyncio.current_task()
-
-    def asked_to_stop() -> None:
-        if not stop.is_set():
-            limit = loaded.config.proxy.limits.drain
-            log.info("stopping: requests in flight have up to %g s to end; a second signal cuts them", limit)
-            stop.set()
-        elif serving is not None:
-            serving.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):  # an event loop without signals
-            loop.add_signal_handler(number, asked_to_stop)
-    async with Server(loaded, listen=listen) as server:
-        _announce(server, loaded)
-        await stop.wait()
-    return 0
-
-
-def _announce(server: Server, loaded: Loaded) -> None:
-    plugins = ", ".join(loaded.config.proxy.plugins)
-    log.info("listening on %s", server.url, extra={"url": str(server.url), "plugins": plugins})
+def _health(args: argparse.Namespace) -> int:
+    config, faults = examine(*parse(read(args.config), args.config))
+    if faults and args.listen is None:
+        raise ConfigError([fault for fault in faults if fault.where.startswith("proxy")] or faults)
+    ready, said = ask(config.addresses(args.listen), tls=config.proxy.tls is not None, timeout=args.timeout)
+    print(said, file=sys.stdout if ready else sys.stderr)
+    return 0 if ready else 1
 
 
 if __name__ == "__main__":

@@ -1,62 +1,25 @@
-"""The operator's file: read, checked against dataclasses, and told of every mistake at once."""
+"""The table `[proxy]` of the operator's file, and the file as a whole: read, and checked as far as the core knows it.
+
+The string below a field is its documentation: `darkroom reference` prints it.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-import os
 import re
+import ssl
 import tomllib
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
 from yarl import URL
 
+from .build import Secret, Source, build, kind, unknown
 from .errors import ConfigError, Fault
-
-C = TypeVar("C")
-
-
-class Secret:
-    """A key or password. It is not a str: it shows itself only to who calls `reveal`."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def bearer(self) -> dict[str, str]:
-        """The header that carries it as a bearer token."""
-        return {"Authorization": f"Bearer {self._value}"}
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    __str__ = __repr__
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and other._value == self._value
-
-    def __hash__(self) -> int:
-        return hash((Secret, self._value))
-
-    def __reduce__(self) -> str:
-        raise TypeError("a Secret is not pickled")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where a config's relative paths start, and which environment its `env:` values are read from."""
-
-    folder: Path = field(default_factory=Path.cwd)
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+from .listen import Address, parse_address
 
 
 def _check_upstream(key: str, url: URL) -> None:
@@ -70,10 +33,12 @@ def _check_upstream(key: str, url: URL) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Weighted:
-    """One of a route's several upstreams, and its share of the requests."""
+    """One of a route's several upstreams."""
 
     url: URL
+    """As `upstream` of a route."""
     weight: int = 1
+    """Its share of the requests, beside the weights of the others."""
 
     def __post_init__(self) -> None:
         _check_upstream("url", self.url)
@@ -83,12 +48,16 @@ class Weighted:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeouts:
-    """How long an upstream may take, in seconds."""
+    """How long an upstream may take."""
 
     connect_timeout: float = 10.0
-    first_byte_timeout: float = 600.0  # from the request's last byte to the answer's head
-    read_timeout: float = 600.0  # between two reads of the answer, or two writes of the request
-    total_timeout: float = 0.0  # for the whole answer, unless it is an event stream; 0 is no limit
+    """Seconds until a connection stands: the name's look-up, TCP and TLS."""
+    first_byte_timeout: float = 600.0
+    """Seconds from the request's last byte to the head of the answer."""
+    read_timeout: float = 600.0
+    """Seconds between two reads of the answer, or two writes of the request."""
+    total_timeout: float = 0.0
+    """Seconds for the whole answer, unless it is an event stream; 0 is no limit."""
 
     def __post_init__(self) -> None:
         for name in ("connect_timeout", "first_byte_timeout", "read_timeout"):
@@ -100,22 +69,28 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Route(Timeouts):
-    """What is behind one path prefix. Times are seconds.
-
-    `upstream` without a path leaves the request's path as it came; with one, that path stands in the prefix's place.
-    `credentials` says whose are sent upstream: `client` passes the client's own on, `api_key` replaces them with the key
-    given here, `none` takes them away. Left out, it is `api_key` where a key is given and `client` where none is.
-    """
+    """What is behind one path prefix; the longest prefix that fits a request's path is taken."""
 
     upstream: URL | None = None
-    upstreams: list[Weighted] = field(default_factory=list)  # several, by turns, in place of `upstream`
+    """Where requests go. Without a path, the request's path goes on as it came; with one, it stands in the prefix's place."""
+    upstreams: list[Weighted] = field(default_factory=list)
+    """Several, by turns, in place of `upstream`: `[{ url = "...", weight = 2 }, { url = "..." }]`. The next one is asked only
+    where nothing was sent, or asking twice does no harm."""
     api_key: Secret | None = None
-    api_key_header: str = "Authorization"  # "Authorization" sends "Bearer KEY"; any other header sends the bare key
+    """Sent in place of the client's credentials."""
+    api_key_header: str = "Authorization"
+    """The header that carries it. `Authorization` sends `Bearer KEY`; any other header sends the bare key."""
     credentials: Literal["client", "api_key", "none"] | None = None
-    connections: int = 0  # requests at one upstream at once; 0 is no limit
-    failures: int = 3  # in a row, after which one of several upstreams is left alone
-    rest: float = 10.0  # for how long
-    forwarded: bool = False  # whether X-Forwarded-For, -Proto, -Host and Via tell the upstream who asks
+    """Whose are sent on: the client's own, those of `api_key`, or none at all. Left out: `api_key` where a key is given, else
+    `client`."""
+    connections: int = 0
+    """Requests at one upstream at once; 0 is no limit."""
+    failures: int = 3
+    """Failures in a row after which one of several upstreams is left alone."""
+    rest: float = 10.0
+    """Seconds for which it is left alone."""
+    forwarded: bool = False
+    """Whether X-Forwarded-For, -Proto, -Host and Via tell the upstream who asks."""
 
     def all_upstreams(self) -> list[Weighted]:
         return self.upstreams or ([Weighted(url=self.upstream)] if self.upstream is not None else [])
@@ -139,43 +114,143 @@ class Route(Timeouts):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds on what a client may cost. Sizes are bytes, times are seconds."""
+    """Bounds on what clients may cost, each for one worker."""
 
-    body: int = 256 * 1024 * 1024  # one request's body
-    memory: int = 1024 * 1024 * 1024  # all bodies, replies and images that are held at once
-    memory_wait: float = 5.0  # how long a request that holds nothing may wait for memory
-    head: int = 32 * 1024  # one header line, name and value; also the request line
-    headers: int = 128  # header lines
-    head_timeout: float = 15.0  # from the connection, or a head's first byte, to the whole head
-    body_timeout: float = 60.0  # between two reads of a request's body
-    connections: int = 10_000  # open at once
-    requests: int = 4_096  # being served at once
-    keepalive: float = 75.0  # an idle connection
-    drain: float = 150.0  # how long requests in flight may take to end when the server stops
+    body: int = 256 * 1024 * 1024
+    """Bytes of one request's body, as sent and after decompression."""
+    memory: int = 1024 * 1024 * 1024
+    """Bytes of all bodies, replies and images that are held at once. Above it, 503 with Retry-After."""
+    memory_wait: float = 5.0
+    """Seconds that a request which holds nothing may wait for memory."""
+    head: int = 32 * 1024
+    """Bytes of one header line, name and value; also of the request line."""
+    headers: int = 128
+    """Header lines of one request."""
+    head_timeout: float = 15.0
+    """Seconds from the connection, or a head's first byte, to the whole head; also for the TLS handshake."""
+    body_timeout: float = 60.0
+    """Seconds between two reads of a request's body."""
+    connections: int = 10_000
+    """Connections open at once."""
+    requests: int = 4_096
+    """Requests served at once."""
+    keepalive: float = 75.0
+    """Seconds that a connection may be idle."""
+    drain: float = 150.0
+    """Seconds that requests in flight have to end by themselves when the proxy stops; then they are cut."""
+    shutdown_delay: float = 0.0
+    """Seconds after SIGTERM during which new connections are still taken, with `/readyz` red already: for a balancer that needs
+    a moment to notice."""
 
     def __post_init__(self) -> None:
-        wrong = [one.name for one in dataclasses.fields(self) if not 0 < getattr(self, one.name) < math.inf]
+        least = {"shutdown_delay": 0}
+        wrong = [
+            Fault(one.name, f"must be {'0 or more' if one.name in least else 'more than 0'}, and finite")
+            for one in dataclasses.fields(self)
+            if not (0 if one.name in least else math.ulp(0.0)) <= getattr(self, one.name) < math.inf
+        ]
         if wrong:
-            raise ConfigError([Fault(name, "must be more than 0, and finite") for name in wrong])
+            raise ConfigError(wrong)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """TLS towards clients, 1.2 or newer, on every address that is not a unix socket."""
+
+    certificate: Path
+    """The certificate and those between it and the root, in PEM. A renewed file is noticed, as a changed config is."""
+    key: Path | None = None
+    """The private key in PEM; left out, it stands in the file of `certificate`."""
+    password: Secret | None = None
+    """Of an encrypted key."""
+    client_ca: Path | None = None
+    """Certificates of those who sign client certificates, in PEM. Given, a client must show one."""
+
+    def __post_init__(self) -> None:
+        self.context()
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.certificate, self.key, self.client_ca) if path is not None]
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files. Raises ValueError, worded "KEY: what"."""
+        for name in ("certificate", "key", "client_ca"):
+            path: Path | None = getattr(self, name)
+            try:
+                data = path.read_bytes() if path is not None else b"-----BEGIN"
+            except OSError as error:
+                raise ValueError(f"{name}: cannot read {path}: {error.strerror}") from None
+            if b"-----BEGIN" not in data:
+                raise ValueError(f"{name}: {path} holds nothing in PEM")
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        # Never None: OpenSSL would ask for it at the terminal.
+        password = self.password.reveal() if self.password is not None else ""
+        try:
+            context.load_cert_chain(self.certificate, self.key, password)
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            what = f"certificate and key cannot be used together: {reason}"
+            raise ValueError(f"{'key' if self.key else 'certificate'}: {what}; is 'password' right?") from None
+        if self.client_ca is not None:
+            try:
+                context.load_verify_locations(self.client_ca)
+            except ssl.SSLError as error:
+                raise ValueError(f"client_ca: {self.client_ca} holds no certificate: {error.reason}") from None
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig:
-    """The table `[proxy]`."""
+    """The proxy itself. `listen`, `socket_mode`, `workers`, `stall` and `state_dir` are read at the start alone; all else,
+    plugins included, is taken over by a reload."""
 
-    listen: str = "127.0.0.1:8080"
+    listen: str | list[str] = "127.0.0.1:8080"
+    """Where to listen: `"HOST:PORT"`, `"unix:PATH"`, or a list of such. `"0.0.0.0:8080"` is every IPv4 address, `"[::]:8080"`
+    every IPv6 address."""
+    socket_mode: int = 0o660
+    """Permissions of unix sockets."""
+    tls: Tls | None = None
+    """Certificate and key; without them the proxy speaks plain HTTP."""
+    workers: int = 1
+    """Processes that serve; with more than one, a supervisor binds the sockets, and replaces a worker that dies."""
+    watch: float = 1.0
+    """Seconds between two looks at the config file (and the TLS files), which is loaded anew when it has changed; 0 leaves that
+    to SIGHUP."""
+    stall: float = 0.5
+    """Seconds that the event loop may stand still before that is logged, with the plugin it happened in; 0 is never."""
     state_dir: Path = Path("state")
+    """Keys and the like, for the owner alone, and shared by all workers."""
     plugins: list[str] = field(default_factory=list)
+    """What is switched on, and the order: the first sees a request first, and its answer last. A plugin's table may stay while
+    it is off."""
     routes: dict[str, Route] = field(default_factory=dict)
-    calls: Timeouts = field(default_factory=Timeouts)  # of what plugins call by themselves, such as image services
+    """Where requests go that no plugin takes, by path prefix: `[proxy.routes."/v1"]`."""
+    calls: Timeouts = field(default_factory=Timeouts)
+    """The same for what plugins call by themselves, such as image services."""
     limits: Limits = field(default_factory=Limits)
+    """Bounds on what clients may cost."""
 
     def __post_init__(self) -> None:
         faults = []
-        try:
-            split_listen(self.listen)
-        except ValueError as error:
-            faults.append(Fault("listen", str(error)))
+        if not self.listeners:
+            faults.append(Fault("listen", "is empty; give at least one address"))
+        for text in self.listeners:
+            try:
+                parse_address(text)
+            except ValueError as error:
+                faults.append(Fault("listen", str(error)))
+        if self.workers < 1:
+            faults.append(Fault("workers", "must be at least 1"))
+        if not 0 <= self.socket_mode <= 0o777:
+            faults.append(Fault("socket_mode", "must be permissions from 0o000 to 0o777"))
+        faults += [
+            Fault(name, "must be 0 (off) or more seconds, and finite")
+            for name in ("watch", "stall")
+            if not 0 <= getattr(self, name) < math.inf
+        ]
         stray = [prefix for prefix in self.routes if not prefix.startswith("/") or "?" in prefix or "#" in prefix]
         twice = sorted({name for name in self.plugins if self.plugins.count(name) > 1})
         faults += [Fault(f'routes."{prefix}"', "a route is a path that begins with '/'") for prefix in stray]
@@ -183,14 +258,9 @@ class ProxyConfig:
         if faults:
             raise ConfigError(faults)
 
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """`"127.0.0.1:8080"` or `"[::1]:8080"` -> (host, port)."""
-    host, _, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or "/" in host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{listen!r} is not HOST:PORT, such as '127.0.0.1:8080' or '[::]:8080'")
-    return host, int(port)
+    @property
+    def listeners(self) -> list[str]:
+        return [self.listen] if isinstance(self.listen, str) else self.listen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,14 +271,23 @@ class Config:
     tables: Mapping[str, Mapping[str, object]] = field(repr=False)  # plugin name -> its table; secrets may stand in it
     source: Source
 
+    def addresses(self, instead: str | None = None) -> list[Address]:
+        """Where to listen; `instead` is what the command line says. Raises ValueError."""
+        texts = self.proxy.listeners if instead is None else [instead]
+        return [parse_address(text, self.source.folder) for text in texts]
 
-def read(path: Path) -> tuple[Mapping[str, object], Source]:
-    """A file's table, and where its relative paths start. Raises ConfigError."""
+
+def read(path: Path) -> str:
+    """A config file's text. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError([Fault("", f"cannot read {path}: {reason}")]) from None
+
+
+def parse(text: str, path: Path) -> tuple[Mapping[str, object], Source]:
+    """The table in a file's text, and where its relative paths start. Raises ConfigError."""
     try:
         return tomllib.loads(text), Source(folder=path.resolve().parent)
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, or a thousand brackets, is no TOMLDecodeError
@@ -240,204 +319,3 @@ def examine(table: Mapping[str, object], source: Source) -> tuple[Config, list[F
         else:
             faults.append(Fault(f"plugins.{name}", f"must be a table [plugins.{name}], not {kind(value)}"))
     return Config(proxy=proxy, tables=tables, source=source), faults
-
-
-def unknown(key: str, known: Any, where: str) -> Fault:
-    """The fault for a key, plugin or model that does not exist, with the nearest one that does."""
-    near = difflib.get_close_matches(key, list(known), n=1)
-    mend = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
-    return Fault(where, f"unknown key; {mend}")
-
-
-def build(cls: type[C], table: object, where: str, source: Source | None = None) -> C:
-    """An instance of dataclass `cls` from a TOML table, strictly by its annotations.
-
-    Understood: bool, int, float, str, URL, Path, Secret, Literal, list, tuple, dict with str keys, other dataclasses, and
-    unions with None. A ValueError from `__post_init__`, worded "KEY: what", becomes a fault at that key; a ConfigError brings
-    several. Raises ConfigError with every fault.
-    """
-    builder = _Builder(source or Source())
-    value = builder.dataclass(cls, table, where)
-    if builder.faults:
-        raise ConfigError(builder.faults)
-    return value  # type: ignore[no-any-return]  # _BAD comes with a fault
-
-
-_BAD: Any = object()  # stands where a value could not be built; never seen outside, for a fault goes with it
-
-_KINDS: dict[type, str] = {
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    list: "a list",
-    tuple: "a list",
-    dict: "a table",
-}
-
-
-def kind(value: object) -> str:
-    """A TOML value's type in an operator's words."""
-    return _KINDS.get(type(value), type(value).__name__)
-
-
-class _Builder:
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.faults: list[Fault] = []
-
-    def fault(self, where: str, what: str) -> Any:
-        self.faults.append(Fault(where, what))
-        return _BAD
-
-    def dataclass(self, cls: type[Any], table: object, where: str) -> Any:
-        if not isinstance(table, Mapping):
-            return self.fault(where, f"must be a table, not {kind(table)}")
-        before = len(self.faults)
-        hints = get_type_hints(cls)
-        known = {f.name: f for f in dataclasses.fields(cls) if f.init}
-        values: dict[str, Any] = {}
-        bad: list[str] = []
-        for key, value in table.items():
-            if key in known:
-                count = len(self.faults)
-                values[key] = self.value(hints[key], value, f"{where}.{key}")
-                if len(self.faults) > count:
-                    bad.append(key)
-            else:
-                self.faults.append(unknown(key, known, f"{where}.{key}"))
-        for name, f in known.items():
-            if name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-                self.fault(f"{where}.{name}", f"is missing; it is required ({_expected(hints[name])})")
-        # Made even where a key is bad, of what is good: `__post_init__` may have more to tell.
-        good = {key: value for key, value in values.items() if value is not _BAD}
-        for name, f in known.items():
-            if hints[name] is Path and name not in table and isinstance(f.default, Path):
-                good[name] = self.source.folder / f.default
-        made = _BAD
-        try:
-            made = cls(**good)
-        except ConfigError as error:
-            self._told(error.faults, where, bad)
-        except ValueError as error:
-            key, colon, what = str(error).partition(": ")
-            named = colon and key.split(".")[0].split("[")[0] in known
-            self._told([Fault(key, what) if named else Fault("", str(error))], where, bad)
-        except TypeError:
-            if len(self.faults) == before:
-                raise  # not for a key that is missing: that has been told
-        return made if len(self.faults) == before else _BAD
-
-    def _told(self, faults: Sequence[Fault], where: str, bad: Sequence[str]) -> None:
-        """What a class found out by itself, but for what is said of, or for want of, a key that has been told already."""
-        for fault in faults:
-            if not any(fault.where == key or f"'{key}'" in fault.what for key in bad):
-                path = f"{where}.{fault.where}" if fault.where else where
-                self.faults.append(Fault(path, fault.what, fault.missing))
-
-    def value(self, hint: Any, value: object, where: str) -> Any:
-        origin, args = get_origin(hint), get_args(hint)
-        if origin in (Union, types.UnionType):
-            return self.value(next(arg for arg in args if arg is not types.NoneType), value, where)
-        if origin is Literal:
-            if any(type(value) is type(arg) and value == arg for arg in args):
-                return value
-            return self.fault(where, f"must be one of {', '.join(map(repr, args))}, not {_shown(value)}")
-        if origin in (list, tuple):
-            if not isinstance(value, list):
-                return self.fault(where, f"must be a list, not {kind(value)}")
-            kinds = [args[0]] * len(value) if origin is list or args[-1] is Ellipsis else list(args)
-            if len(kinds) != len(value):
-                return self.fault(where, f"must be a list of {len(kinds)}, not of {len(value)}")
-            items = [self.value(kinds[i], item, f"{where}[{i}]") for i, item in enumerate(value)]
-            good = [item for item in items if item is not _BAD]  # a class's own check is to see what is good
-            return good if origin is list else tuple(good) if args[-1] is Ellipsis or len(good) == len(items) else _BAD
-        if origin is dict or hint is dict:
-            if not isinstance(value, Mapping):
-                return self.fault(where, f"must be a table, not {kind(value)}")
-            inner = args[1] if args else Any
-            table = {key: self.value(inner, item, f"{where}.{_quoted(key)}") for key, item in value.items()}
-            return {key: item for key, item in table.items() if item is not _BAD}
-        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-            return self.dataclass(hint, value, where)
-        return self.plain(hint, value, where)
-
-    def plain(self, hint: Any, value: object, where: str) -> Any:
-        if hint is Any or hint is object:
-            return value
-        if hint is float and type(value) is int:
-            return float(value)
-        if hint in (bool, int, float, str):
-            return value if type(value) is hint else self.mismatch(hint, value, where)
-        if not isinstance(value, str):
-            return self.mismatch(hint, value, where)
-        if hint is Secret:
-            return self.secret(value, where)
-        if hint is Path:
-            return self.path(value, where)
-        if hint is URL:
-            return self.url(value, where)
-        raise TypeError(f"{where}: a config field cannot be of type {hint!r}")
-
-    def path(self, value: str, where: str) -> Any:
-        try:
-            if "\0" in value:
-                raise ValueError("it holds a null byte")
-            return self.source.folder / Path(value).expanduser()
-        except (ValueError, RuntimeError) as error:
-            return self.fault(where, f"{value!r} is not a path: {error}")
-
-    def url(self, value: str, where: str) -> Any:
-        shown = "it" if "@" in value else repr(value)  # a password may stand before an @
-        try:
-            url = URL(value)
-        except ValueError as error:
-            return self.fault(where, f"{shown} is not a URL: {'it cannot be read' if '@' in value else error}")
-        return url if url.scheme and url.host else self.fault(where, f"{shown} is not a URL with scheme and host")
-
-    def mismatch(self, hint: Any, value: object, where: str) -> Any:
-        return self.fault(where, f"must be {_expected(hint)}, not {_shown(value) if hint is not Secret else kind(value)}")
-
-    def secret(self, value: str, where: str) -> Any:
-        scheme, colon, rest = value.partition(":")
-        if colon and scheme == "env":
-            found = self.source.environ.get(rest)
-            if found is None:
-                return self.fault(where, f"environment variable {rest} is not set; set it, or use 'file:PATH'")
-            value = found
-        elif colon and scheme == "file":
-            path = self.path(rest, where)
-            if path is _BAD:
-                return _BAD
-            try:
-                value = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-                return self.fault(where, f"cannot read {path}: {reason}")
-        if not value.strip():
-            return self.fault(where, "is empty")
-        if any(c < " " or c == "\x7f" for c in value) and not value.startswith("-----BEGIN "):
-            return self.fault(where, "holds a line break or control character; a key is one line")
-        return Secret(value)
-
-
-def _quoted(key: str) -> str:
-    return key if key.replace("_", "").replace("-", "").isalnum() else f'"{key}"'
-
-
-def _shown(value: object) -> str:
-    return f"{kind(value)} ({value!r})" if isinstance(value, (bool, int, float, str)) else kind(value)
-
-
-def _expected(hint: Any) -> str:
-    if get_origin(hint) in (Union, types.UnionType):
-        hint = next(arg for arg in get_args(hint) if arg is not types.NoneType)
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(map(repr, get_args(hint)))}"
-    if hint is Secret:
-        return "a string: a key, 'env:NAME' or 'file:PATH'"
-    if hint is URL:
-        return "a URL"
-    if hint is Path:
-        return "a path"
-    return _KINDS.get(hint, _KINDS.get(get_origin(hint) or hint, "a table"))

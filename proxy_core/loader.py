@@ -13,7 +13,8 @@ from typing import Any
 
 import pluggy
 
-from .config import Config, Source, build, examine, read
+from .build import Source, build
+from .config import Config, examine, parse, read
 from .errors import ConfigError, Fault
 from .hookspecs import PROJECT, CoreHooks
 
@@ -26,6 +27,11 @@ class Loaded:
 
     config: Config
     plugins: pluggy.PluginManager
+
+    @property
+    def by_name(self) -> dict[str, Any]:
+        """The plugins themselves."""
+        return dict(self.plugins.list_name_plugin())
 
     def having(self, hook: str) -> list[tuple[str, Any]]:
         """(plugin name, bound method) of every plugin that implements `hook`, in the operator's order."""
@@ -40,7 +46,12 @@ def installed() -> dict[str, EntryPoint | type[Any]]:
 
 def load_file(path: Path) -> Loaded:
     """Read a file and bring its plugins up to the point of serving. Raises ConfigError with every fault."""
-    return load(*read(path))
+    return load_text(read(path), path)
+
+
+def load_text(text: str, path: Path) -> Loaded:
+    """The same for the text of the file at `path`, which need not be read again."""
+    return load(*parse(text, path))
 
 
 def load(table: Mapping[str, object], source: Source | None = None, known: Installed | None = None) -> Loaded:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
-import uuid
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, overload, runtime_checkable
 
 import orjson
@@ -50,11 +50,13 @@ def upgrades(headers: MultiMapping[str]) -> bool:
 
 def end_to_end(headers: MultiMapping[str]) -> CIMultiDict[str]:
     """`headers` without those that speak of one connection only, the ones that Connection names among them."""
-    dropped = HOP_BY_HOP
-    if "Connection" in headers:
-        named = {name.strip().lower() for line in headers.getall("Connection") for name in line.split(",")}
-        dropped = HOP_BY_HOP | named
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in dropped)
+    kept = CIMultiDict(headers)
+    for line in kept.getall("Connection", ()):
+        for name in line.split(","):
+            kept.popall(name.strip(), None)
+    for name in HOP_BY_HOP:
+        kept.popall(name, None)
+    return kept
 
 
 class Memory:
@@ -68,6 +70,11 @@ class Memory:
         self.patience = patience
         self.used = 0
         self.waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def bound(self, limit: int, patience: float) -> None:
+        """Other bounds from now on; what is held beyond them stays held."""
+        self.limit, self.patience = limit, patience
+        self._admit()
 
     def lease(self) -> Lease:
         return Lease(self)
@@ -147,6 +154,16 @@ class Lease:
             self.give(self.held)
 
 
+class Chunks(Protocol):
+    """A body's bytes as they come, read once; close it when leaving early. An async generator is one."""
+
+    def __aiter__(self) -> AsyncIterator[Data]: ...
+
+    async def __anext__(self) -> Data: ...
+
+    async def aclose(self) -> None: ...
+
+
 @runtime_checkable
 class Piece(Protocol):
     """Bytes that are made when they are written, as often as somebody asks: a file, the base64 of a picture."""
@@ -155,6 +172,10 @@ class Piece(Protocol):
     def size(self) -> int: ...
 
     def chunks(self) -> Iterator[Data]: ...
+
+
+# What `isinstance` knows fast. A Piece is what is none of these: a Protocol asked at run time costs ten times as much.
+_BYTES = (bytes, bytearray, memoryview)
 
 
 class Body:
@@ -167,15 +188,13 @@ class Body:
 
     def __init__(self, *pieces: Data | Piece) -> None:
         self.pieces = pieces
-        self.size: int | None = sum(p.size if isinstance(p, Piece) else len(p) for p in pieces)
-        self._stream: AsyncGenerator[Data, None] | None = None
+        self.size: int | None = sum(len(p) if isinstance(p, _BYTES) else p.size for p in pieces) if pieces else 0
+        self._stream: Chunks | None = None
         self._close: Callable[[], None] | None = None
         self._taken = False
 
     @classmethod
-    def stream(
-        cls, chunks: AsyncGenerator[Data, None], size: int | None = None, close: Callable[[], None] | None = None
-    ) -> Body:
+    def stream(cls, chunks: Chunks, size: int | None = None, close: Callable[[], None] | None = None) -> Body:
         """`close` lets go of what is behind `chunks`: a generator that was never started runs no `finally` of its own."""
         body = cls()
         body._stream, body._close = chunks, close
@@ -186,28 +205,14 @@ class Body:
     def in_hand(self) -> bool:
         return self._stream is None
 
-    async def chunks(self) -> AsyncGenerator[Data, None]:
+    def chunks(self) -> Chunks:
         """The bytes, in chunks of at most about 256 KiB. Close it (`aclosing`) when leaving early."""
-        if self._stream is not None:
-            if self._taken:
-                raise RuntimeError("this body is a stream, and has been read")
-            self._taken = True
-            try:
-                async with aclosing(self._stream) as stream:
-                    async for chunk in stream:
-                        yield chunk
-            finally:
-                if self._close is not None:
-                    self._close()
-            return
-        for piece in self.pieces:
-            if isinstance(piece, Piece):
-                for chunk in piece.chunks():
-                    yield chunk
-            else:
-                view = memoryview(piece)
-                for start in range(0, len(view), CHUNK):
-                    yield view[start : start + CHUNK]
+        if self._stream is None:
+            return _InHand(self.pieces)
+        if self._taken:
+            raise RuntimeError("this body is a stream, and has been read")
+        self._taken = True
+        return self._stream if self._close is None else _Closing(self._stream, self._close)
 
     async def read(self, memory: Lease, *, limit: int) -> Body:
         """This body in hand, as one piece, taken from `memory`. Raises TooLarge (413) over `limit` bytes."""
@@ -236,15 +241,76 @@ class Body:
         """The one piece of a body that `read` brought in hand."""
         if self._stream is not None:
             raise RuntimeError("this body is a stream; read it first")
-        if len(self.pieces) == 1 and not isinstance(self.pieces[0], Piece):
+        if len(self.pieces) == 1 and isinstance(self.pieces[0], _BYTES):
             return self.pieces[0]
-        return b"".join(bytes(c) for p in self.pieces for c in (p.chunks() if isinstance(p, Piece) else [p]))
+        return b"".join(bytes(c) for p in self.pieces for c in ([p] if isinstance(p, _BYTES) else p.chunks()))
 
     async def aclose(self) -> None:
         """Give up a stream that nobody will read to its end."""
         if self._stream is not None:
             await self._stream.aclose()
         if self._close is not None:
+            self._close()
+
+
+# Plain iterators: each async generator would be registered with the event loop, several times a request.
+
+
+class _InHand:
+    """Pieces as Chunks."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, pieces: Sequence[Data | Piece]) -> None:
+        self._parts = _parts(pieces)
+
+    def __aiter__(self) -> _InHand:
+        return self
+
+    async def __anext__(self) -> Data:
+        for part in self._parts:
+            return part
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._parts.close()
+
+
+def _parts(pieces: Sequence[Data | Piece]) -> Generator[Data, None, None]:
+    for piece in pieces:
+        if not isinstance(piece, _BYTES):
+            yield from piece.chunks()
+        elif len(piece) <= CHUNK:
+            yield piece
+        else:
+            view = memoryview(piece)
+            for start in range(0, len(view), CHUNK):
+                yield view[start : start + CHUNK]
+
+
+class _Closing:
+    """Chunks after which, read to the end or not, something else is let go of."""
+
+    __slots__ = ("_chunks", "_close")
+
+    def __init__(self, chunks: Chunks, close: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._close = close
+
+    def __aiter__(self) -> _Closing:
+        return self
+
+    async def __anext__(self) -> Data:
+        try:
+            return await self._chunks.__anext__()
+        except BaseException:  # the end, too
+            self._close()
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            await self._chunks.aclose()
+        finally:
             self._close()
 
 
@@ -316,7 +382,9 @@ class Ended:
     status: int  # 0 if no answer was begun
     received: int  # bytes of the request's body
     sent: int  # bytes of the answer's body
-    total: float  # from the request's head to the last byte or the cut
+    head: float  # from the head's first byte to its last
+    body: float  # from the head to the last byte of the request's body that was read
+    total: float  # from the whole head to the last byte or the cut
     upstream: float  # waited for upstreams to begin their answers
     error: str | None  # why it was cut, or what was answered with an error; never a secret
 
@@ -341,11 +409,13 @@ class Exchange:
 
     def __post_init__(self) -> None:
         asked = self.asked_id or ""
-        self.id = asked if _SANE_ID.fullmatch(asked) else f"req_{uuid.uuid4().hex}"
+        self.id = asked if asked and _SANE_ID.fullmatch(asked) else f"req_{os.urandom(16).hex()}"
         self.started = time.monotonic()
         self.started_at = time.time()
         self.received = 0
         self.sent = 0
+        self.head = 0.0
+        self.body = 0.0
         self.upstream = 0.0
         self._ended = False
         self._values: dict[Key[Any], Any] = {}
@@ -390,6 +460,8 @@ class Exchange:
             status=status,
             received=self.received,
             sent=self.sent,
+            head=self.head,
+            body=self.body,
             total=time.monotonic() - self.started,
             upstream=self.upstream,
             error=error,
@@ -429,7 +501,18 @@ class Request:
     async def buffered(self, limit: int) -> Request:
         """This request with its body in hand, byte for byte as it came. Raises TooLarge (413)."""
         body = await self.body.read(self.exchange.memory, limit=limit)
-        return self if body is self.body else replace(self, body=body)
+        return self if body is self.body else self.with_body(body)
+
+    def with_body(self, body: Body) -> Request:
+        """This request with another body."""
+        return Request(
+            exchange=self.exchange,
+            method=self.method,
+            target=self.target,
+            headers=self.headers,
+            body=body,
+            origin=self.origin,
+        )
 
     async def decoded(self, limit: int) -> Data:
         """The body in hand without its Content-Encoding, within `limit` bytes. Raises ClientError, TooLarge."""

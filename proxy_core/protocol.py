@@ -16,7 +16,7 @@ log = logging.getLogger("darkroom")
 
 
 class HttpServer(web.Server):
-    """Counts connections, and makes protocols that bound the time of a request's head."""
+    """Counts connections, ends them when the server stops, and makes protocols that bound the time of a request's head."""
 
     def __init__(self, handler: Any, limits: Limits) -> None:
         super().__init__(
@@ -24,16 +24,63 @@ class HttpServer(web.Server):
             handler_cancellation=True,  # a client that leaves cancels its handler, and so the upstream
             auto_decompress=False,  # bodies pass as they came; `Request.decoded` is for who wants to read one
             access_log=None,
-            keepalive_timeout=limits.keepalive,
             lingering_time=5.0,  # seconds that a client which still sends may go on, so that it reads the early answer
+        )
+        self._change: asyncio.Future[None] | None = None
+        self.ending = False  # whether each connection is closed with its next answer
+        self.bound(limits)
+
+    def bound(self, limits: Limits) -> None:
+        """Take these limits for connections to come; those there are keep what their parser was made with."""
+        self.limits = limits
+        self._kwargs.update(
+            keepalive_timeout=limits.keepalive,
             max_line_size=limits.head,
             max_field_size=limits.head,
             max_headers=limits.headers,
         )
-        self.limits = limits
+
+    @property
+    def count(self) -> int:
+        """Open connections."""
+        return len(self._connections)
 
     def __call__(self) -> web.RequestHandler:
         return _HttpProtocol(self, loop=self._loop, **self._kwargs)
+
+    async def end_connections(self, grace: float) -> None:
+        """Wait until every connection has ended by itself: a busy one after its answer, an idle one `grace` seconds after its
+        last, in which a request that is on its way may still come. aiohttp's own way would drop what uploads still send."""
+        while self._connections:
+            now = self._loop.time()
+            for one in self.connections:
+                if isinstance(one, _HttpProtocol) and one.idle and one.idle_for(now) >= grace:
+                    one.force_close()
+            await self._changed(0.05)
+
+    async def cut_connections(self) -> None:
+        """End every connection now; their handlers are cancelled."""
+        for one in self.connections:
+            if one.transport is not None:
+                one.transport.abort()  # closing would first wait for a client that does not read
+        while self._connections:
+            await self._changed(None)
+
+    async def _changed(self, timeout: float | None) -> None:
+        self._change = self._loop.create_future()
+        await asyncio.wait([self._change], timeout=timeout)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        task = handler._task_handler  # noqa: SLF001  # as in the class this extends
+        super().connection_lost(handler, exc)
+        if task is not None:
+            task.add_done_callback(self._tell)
+        else:
+            self._tell()
+
+    def _tell(self, task: object = None) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
 
 
 class _HttpProtocol(web.RequestHandler):
@@ -43,17 +90,18 @@ class _HttpProtocol(web.RequestHandler):
     answered before. Here a head must be whole `head_timeout` seconds after the connection, or its first byte, came.
     """
 
-    __slots__ = ("_head_timer", "_limits", "_server")
+    __slots__ = ("_head_began", "_head_timer", "_server", "head_time")
 
     def __init__(self, server: HttpServer, **more: Any) -> None:
         super().__init__(server, **more)
         self._server = server
-        self._limits = server.limits
         self._head_timer: asyncio.TimerHandle | None = None
+        self._head_began: float | None = None
+        self.head_time = 0.0  # seconds that the latest head took to come
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if len(self._server.connections) > self._limits.connections:
+        if self._server.count > self._server.limits.connections:
             self._refuse(Overloaded("the proxy has as many connections as it may (proxy.limits.connections)"))
         else:
             self._start_timer()
@@ -64,14 +112,31 @@ class _HttpProtocol(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         before = self._request_count
+        if self._head_began is None and (self._awaits_head or not before):
+            self._head_began = self._loop.time()
         super().data_received(data)
         if self._request_count != before:
             self._stop_timer()  # a head is whole
-        elif self._head_timer is None and self._waiter is not None and not self._waiter.done():
+            if self._head_began is not None:
+                self.head_time, self._head_began = self._loop.time() - self._head_began, None
+        elif self._head_timer is None and self._head_began is not None:
             self._start_timer()  # idle until now, and this begins a head
 
+    @property
+    def _awaits_head(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being served, nor on its way."""
+        return self._head_began is None and (self._awaits_head or not self._request_count)
+
+    def idle_for(self, now: float) -> float:
+        """Seconds since the last answer's end, or since the connection came."""
+        return now - (self._next_keepalive_close_time - self._keepalive_timeout)
+
     def _start_timer(self) -> None:
-        self._head_timer = self._loop.call_later(self._limits.head_timeout, self._late)
+        self._head_timer = self._loop.call_later(self._server.limits.head_timeout, self._late)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -80,7 +145,7 @@ class _HttpProtocol(web.RequestHandler):
 
     def _late(self) -> None:
         self._head_timer = None
-        self._refuse(BodyTimeout(f"the request's head was not whole within {self._limits.head_timeout:g} s"))
+        self._refuse(BodyTimeout(f"the request's head was not whole within {self._server.limits.head_timeout:g} s"))
 
     def _refuse(self, error: ProxyError) -> None:
         """Answer a connection on which no request is being served, and close it."""

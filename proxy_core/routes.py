@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 from multidict import CIMultiDict
@@ -50,11 +50,12 @@ class RoutePool:
         self.route = route
         self.targets = [Target(one.url, one.weight, route.connections) for one in route.all_upstreams()]
 
-    def candidates(self) -> Iterator[Target]:
+    def candidates(self) -> list[Target]:
         """Each upstream that is not resting, the one whose turn it is first. Raises UpstreamError (503) if all rest."""
+        if len(self.targets) == 1:
+            return self.targets[:]  # there is nobody to turn to: it is always asked
         now = time.monotonic()
-        # With one upstream there is nobody to turn to: it is always asked.
-        awake = [target for target in self.targets if target.rests_until <= now or len(self.targets) == 1]
+        awake = [target for target in self.targets if target.rests_until <= now]
         if not awake:
             raise self._none_left(now)
         total = sum(target.weight for target in awake)
@@ -62,25 +63,22 @@ class RoutePool:
             target.turn += target.weight
         first = max(awake, key=lambda target: target.turn)
         first.turn -= total
-        yield first
-        yield from sorted((target for target in awake if target is not first), key=lambda target: -target.turn)
+        return [first, *sorted((target for target in awake if target is not first), key=lambda target: -target.turn)]
 
-    async def entered(self) -> AsyncIterator[Target]:
-        """The candidates one after another, each entered: who takes one must `leave` it.
+    async def enter(self, left: list[Target], *, wait: bool) -> Target | None:
+        """The next of the candidates in `left`, entered: who takes one must `leave` it. None if there is no other.
 
-        One that has as many requests as it may is passed over; where all have, the first to have room is awaited for as long
-        as a connection would be. Raises Overloaded (503).
+        One that has as many requests as it may is passed over; where all have, with `wait`, the first to have room is awaited
+        for as long as a connection would be. Raises Overloaded (503).
         """
-        candidates = list(self.candidates())
-        passed_over = 0
-        for target in candidates:
-            if target.full:
-                passed_over += 1
-            else:
+        full: list[Target] = []
+        while left:
+            target = left.pop(0)
+            if not target.full:
                 await target.enter()
-                yield target
-        if passed_over == len(candidates):
-            yield await self._room(candidates)
+                return target
+            full.append(target)
+        return await self._room(full) if full and wait else None
 
     async def _room(self, targets: list[Target]) -> Target:
         waits = {asyncio.ensure_future(target.enter()): target for target in targets}

@@ -1,120 +1,228 @@
-"""The server: a config come alive (Stage), and each request received, handled and sent."""
+"""The server: what outlives a config. It listens, hands each request to the stage of the day, drains and reloads."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine
-from contextlib import AsyncExitStack, aclosing
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import orjson
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from multidict import CIMultiDict
 from yarl import URL
 
-from .chain import answer, compose
-from .config import Limits, split_listen
-from .errors import BodyTimeout, ClientError, Overloaded, ProxyError, TooLarge
-from .loader import Loaded, call
-from .message import Body, Data, Exchange, Memory, Request, Response, Tunnel
+from .chain import answer
+from .config import Tls
+from .errors import ConfigError, Fault, Overloaded
+from .listen import BACKLOG, Address, address_of, bound
+from .loader import Loaded
+from .message import Exchange, Memory, Response
 from .protocol import HttpServer
+from .stage import Stage
 from .state import State
-from .tunnel import Line, relay
-from .upstream import ClientTransport, Transport, Upstream
+from .upstream import ClientTransport, Transport
+from .wire import Writer, receive
 
 log = logging.getLogger("darkroom")
 
+# Asked by whoever watches the process; answered before any plugin, and not counted or logged as a request.
+HEALTH = frozenset({"/healthz", "/readyz"})
 
-class Stage:
-    """One config come alive: its plugins' lifespans are open, its middlewares folded into `handler`."""
-
-    def __init__(self, loaded: Loaded, state: State, transport: Transport) -> None:
-        self.loaded = loaded
-        self._state = state
-        self._transport = transport
-        self._stack = AsyncExitStack()
-
-    async def __aenter__(self) -> Stage:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._transport)
-            for _, lifespan in self.loaded.having("proxy_lifespan"):
-                await stack.enter_async_context(call(lifespan, state=self._state))
-            middlewares = [(name, call(make)) for name, make in self.loaded.having("proxy_middleware")]
-            self.handler = compose(
-                [(name, made) for name, made in middlewares if made is not None],
-                Upstream(self.loaded.config.proxy.routes, self._transport, self.loaded.config.proxy.calls),
-            )
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(self, *reason: object) -> None:
-        await self._stack.aclose()
+IDLE_GRACE = 1.0  # seconds after an answer in which a client may already be sending its next request
 
 
 class Server:
     """Sockets, memory and state: what outlives a Stage.
 
-    Used as an async context manager; `url` is where it listens.
+    Used as an async context manager. It listens on `sockets`, which stay the caller's, or on sockets of its own at `listen`,
+    else where the config says.
     """
 
-    def __init__(self, loaded: Loaded, *, listen: str | None = None, transport: Transport | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        sockets: Sequence[socket.socket] | None = None,
+        listen: str | None = None,
+        transport: Callable[[], Transport] = ClientTransport,
+    ) -> None:
         proxy = loaded.config.proxy
-        self._host, self._port = split_listen(listen or proxy.listen)
-        self._limits: Limits = proxy.limits
         self.memory = Memory(proxy.limits.memory, proxy.limits.memory_wait)
+        self._given = sockets
+        self._addresses = loaded.config.addresses(listen)
+        self._mode = proxy.socket_mode
+        self._tls = proxy.tls
+        self._state = State(proxy.state_dir)
+        self._transport = transport
         self._serving = 0
         self._background: set[asyncio.Future[object]] = set()
-        self._stage = Stage(loaded, State(proxy.state_dir), transport or ClientTransport())
+        self._retiring: set[asyncio.Future[None]] = set()
+        self._stage = self._staged(loaded)
+        self._listening: list[asyncio.Server] = []
         self._stack = AsyncExitStack()
+
+    @property
+    def loaded(self) -> Loaded:
+        return self._stage.loaded
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is stopping: `/readyz` is red, and nothing new is taken."""
+        return self._http.ending
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens, with the real ports."""
+        return [address_of(one) for one in self._sockets]
+
+    @property
+    def url(self) -> URL:
+        """Of the first TCP address."""
+        first = next(address for address in self.addresses if address.path is None)
+        return URL.build(scheme="https" if self._tls else "http", host=first.host, port=first.port)
 
     async def __aenter__(self) -> Server:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._stage)
-            stack.push_async_callback(self._drain)
-            runner = web.ServerRunner(HttpServer(self.handle, self._limits), shutdown_timeout=self._limits.drain)
-            await runner.setup()
-            stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, self._host, self._port).start()
-            port = runner.addresses[0][1]
-            self.url = URL.build(scheme="http", host=self._host, port=port)
+            own = bound(self._addresses, self._mode) if self._given is None else nullcontext(list(self._given))
+            self._sockets = stack.enter_context(own)
+            self._http = HttpServer(self.handle, self._stage.limits)
+            await self._stage.start()
+            stack.push_async_callback(self._end)
+            self._listening = await self._listen(self._tls)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *reason: object) -> None:
         await self._stack.aclose()
 
-    async def _drain(self) -> None:
-        while self._background:
-            await asyncio.gather(*self._background, return_exceptions=True)
+    async def _listen(self, tls: Tls | None) -> list[asyncio.Server]:
+        """Accept on every socket. On copies, so that what accepts can be replaced while connections go on waiting."""
+        loop = asyncio.get_running_loop()
+        listening: list[asyncio.Server] = []
+        for one in self._sockets:
+            options: dict[str, Any] = {"sock": one.dup(), "backlog": BACKLOG}
+            if one.family == socket.AF_UNIX:
+                if sys.version_info >= (3, 13):
+                    options["cleanup_socket"] = False  # the file belongs to who bound it
+                listening.append(await loop.create_unix_server(self._http, **options))
+                continue
+            if tls is not None:
+                options |= {"ssl": _context(tls), "ssl_handshake_timeout": self._stage.limits.head_timeout}
+            listening.append(await loop.create_server(self._http, **options))
+        return listening
 
-    def _spawn(self, work: Coroutine[Any, Any, object]) -> object:
-        task: asyncio.Future[object] = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._finished)
-        return task
+    async def reload(self, loaded: Loaded) -> None:
+        """Serve by another config from the next request on; those in flight end by the one they began with.
 
-    def _finished(self, task: asyncio.Future[object]) -> None:
-        self._background.discard(task)
+        Raises what a lifespan or the TLS files raise; the present config then stays. `listen`, `socket_mode` and `state_dir`
+        are not looked at: they belong to the process.
+        """
+        proxy = loaded.config.proxy
+        stage = self._staged(loaded)
+        await stage.start()
+        if proxy.tls is not None or self._tls is not None:
+            try:
+                listening = await self._listen(proxy.tls)
+            except BaseException:
+                await stage.retire()
+                raise
+            self._stop_listening()
+            self._listening, self._tls = listening, proxy.tls
+        self._stage, old = stage, self._stage
+        self._http.bound(proxy.limits)
+        self.memory.bound(proxy.limits.memory, proxy.limits.memory_wait)
+        retiring = asyncio.ensure_future(old.retire())
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retired)
+
+    def _retired(self, task: asyncio.Future[None]) -> None:
+        self._retiring.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("background work failed", exc_info=task.exception())
+            log.error("a plugin of the config before failed as it was closed", exc_info=task.exception())
+
+    def _staged(self, loaded: Loaded) -> Stage:
+        return Stage(loaded, self._state, self._transport(), self._background)
+
+    def _stop_listening(self) -> None:
+        for one in self._listening:
+            one.close()
+        self._listening = []
+
+    async def drain(self, *, grace: float = IDLE_GRACE, delay: float | None = None) -> None:
+        """Take nothing new, and let every request in flight end by itself, for `proxy.limits.drain` seconds.
+
+        Readiness is red at once; new connections are still taken for `delay` seconds (`proxy.limits.shutdown_delay`). A
+        connection is closed `grace` seconds after its last answer, or with the next one.
+        """
+        limits = self._stage.limits
+        self._http.ending = True
+        await asyncio.sleep(limits.shutdown_delay if delay is None else delay)
+        await self._take_waiting()
+        try:
+            async with asyncio.timeout(limits.drain):
+                await self._http.end_connections(grace)
+                while self._background:
+                    await asyncio.wait(self._background)
+        except TimeoutError:
+            left = self._http.count, len(self._background)
+            log.warning("cut after %g s: %d connections and %d background works had not ended", limits.drain, *left)
+
+    async def _take_waiting(self) -> None:
+        """Stop listening. A connection that waits to be accepted stands already for its client; closing would reset it."""
+        self._stop_listening()
+        tls = _context(self._tls) if self._tls else None
+        for one in self._sockets:
+            context = tls if one.family != socket.AF_UNIX else None
+            with contextlib.suppress(OSError):  # BlockingIOError: there are no more
+                while True:
+                    connection, _ = one.accept()
+                    await self._adopt(connection, context)
+            one.close()
+
+    async def _adopt(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        connection.setblocking(False)
+        options: dict[str, Any] = {}
+        if context is not None:
+            options = {"ssl": context, "ssl_handshake_timeout": self._stage.limits.head_timeout}
+        with contextlib.suppress(OSError):  # gone, or not TLS: as when accepted in the ordinary way
+            await asyncio.get_running_loop().connect_accepted_socket(self._http, connection, **options)
+
+    async def _end(self) -> None:
+        if not self.draining:
+            await self.drain(grace=0, delay=0)
+        self._stop_listening()
+        await self._http.cut_connections()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, *self._retiring, self._stage.retire(), return_exceptions=True)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """One exchange, from the head of the request to the last byte of the answer."""
+        if http.raw_path in HEALTH and http.method in ("GET", "HEAD"):
+            return self._health(http)
+        stage = self._stage
+        protocol: Any = http.protocol
         exchange = Exchange(
             method=http.method,
             target=http.raw_path,
             client=http.remote or "",
+            scheme="https" if protocol.ssl_context else "http",
             asked_id=http.headers.get("X-Request-ID"),
             memory=self.memory.lease(),
-            spawn=self._spawn,
+            spawn=stage.spawn,
         )
-        writer = _Writer(http, exchange)
+        exchange.head = protocol.head_time
+        writer = Writer(http, exchange, self._http)
         error: str | None = None
         self._serving += 1
+        stage.enter()
         try:
-            response = await self._respond(http, exchange)
+            response = await self._respond(stage, http, exchange)
             error = f"answered {response.status}" if response.status >= 400 else None
             cut = await writer.send(response)
             error = cut or error
@@ -125,135 +233,33 @@ class Server:
             self._serving -= 1
             for fault in exchange.end(status=writer.status, error=error):
                 log.error("an on_end callback failed", exc_info=fault, extra={"request_id": exchange.id})
+            stage.leave()
         return writer.http
 
-    async def _respond(self, http: web.BaseRequest, exchange: Exchange) -> Response:
+    def _health(self, http: web.BaseRequest) -> web.Response:
+        """`/healthz` says that the process lives, `/readyz` whether it may be sent new requests."""
+        ready = not self.draining
+        red = http.raw_path == "/readyz" and not ready
+        body = orjson.dumps({"status": "ready" if ready else "draining"})
+        response = web.Response(status=503 if red else 200, body=body, content_type="application/json")
+        response.headers["Cache-Control"] = "no-store"
+        response.headers["Server"] = "darkroom"
+        if self.draining:
+            response.force_close()
+        return response
+
+    async def _respond(self, stage: Stage, http: web.BaseRequest, exchange: Exchange) -> Response:
         try:
-            if self._serving > self._limits.requests:
+            if self._serving > stage.limits.requests:
                 raise Overloaded("the proxy serves as many requests as it may (proxy.limits.requests); try again soon")
-            return await self._stage.handler(receive(http, exchange, self._limits))
+            return await stage.handler(receive(http, exchange, stage.limits))
         except Exception as error:  # noqa: BLE001  # this is where everything becomes an answer
             return answer(error, exchange.id)
 
 
-def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Request:
-    """A Request whose body is still on its way."""
-    target = http.raw_path
-    if "://" in target.partition("?")[0]:  # absolute-form, RFC 9112 3.2.2: what a client sends to a forward proxy
-        url = URL(target, encoded=True)
-        target = url.raw_path_qs
-    elif not target.startswith("/"):
-        raise ClientError("the request target is not a path", code="invalid_path")
-    body = Body()
-    if http.body_exists:
-        length = http.headers.get("Content-Length")
-        size = int(length) if length is not None and length.isdigit() else None
-        if size is not None and size > limits.body:
-            raise TooLarge(f"the body has {size} bytes; the limit is {limits.body} (proxy.limits.body)")
-        if size != 0:
-            body = Body.stream(_incoming(http, exchange, limits), size)
-    return Request(exchange=exchange, method=http.method, target=target, headers=http.headers, body=body)
-
-
-async def _incoming(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> AsyncGenerator[Data, None]:
-    if http.headers.get("Expect", "").lower() == "100-continue":
-        await http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        http.writer.output_size = 0  # an interim answer is not part of the final one
-    while True:
-        try:
-            async with asyncio.timeout(limits.body_timeout):
-                chunk = await http.content.readany()
-        except TimeoutError:
-            raise BodyTimeout(f"no byte of the body came for {limits.body_timeout:g} s") from None
-        except (web.RequestPayloadError, HttpProcessingError) as error:
-            raise ClientError(f"the body is not valid HTTP: {error}", code="invalid_body") from None
-        if not chunk:
-            return
-        exchange.received += len(chunk)
-        if exchange.received > limits.body:
-            raise TooLarge(f"the body is longer than the limit of {limits.body} bytes (proxy.limits.body)")
-        yield chunk
-
-
-class _Writer:
-    """Writes one Response to one client."""
-
-    def __init__(self, request: web.BaseRequest, exchange: Exchange) -> None:
-        self._request = request
-        self._exchange = exchange
-        self.http: web.StreamResponse = web.StreamResponse()
-        self.status = 0
-
-    async def send(self, response: Response) -> str | None:
-        """Returns None, or why the answer was cut. The client's own leaving raises."""
-        if response.status == 101 and response.tunnel is not None:
-            return await self._upgrade(response, response.tunnel)
-        async with aclosing(response.body.chunks()) as chunks:
-            self.http = self._head(response)
-            await self.http.prepare(self._request)
-            self.status = response.status
-            if self._request.method == "HEAD" or response.status in (204, 304):
-                await response.body.aclose()
-                await self.http.write_eof()
-                return None
-            try:
-                async for chunk in chunks:
-                    await self.http.write(chunk)
-                    self._exchange.sent += len(chunk)
-            except ProxyError as error:
-                await self._cut(response, error)
-                return error.message
-            except ConnectionError:
-                raise
-            except Exception as error:  # noqa: BLE001  # the head is out: all that is left is to cut, and to say why
-                shaped = answer(error, self._exchange.id)
-                await self._cut(response, None)
-                return f"internal error while answering {shaped.status}"
-        await self.http.write_eof()
-        return None
-
-    async def _upgrade(self, response: Response, upstream: Tunnel) -> str | None:
-        headers = CIMultiDict({**response.headers, "Connection": "Upgrade", "Upgrade": "websocket"})
-        headers["X-Request-ID"] = self._exchange.id
-        self.http = web.StreamResponse(status=101, headers=headers)
-        await self.http.prepare(self._request)
-        self.status = 101
-        protocol: Any = self._request.protocol
-        client = Line(protocol)
-        protocol.set_parser(client)
-        self._exchange.received, self._exchange.sent = await relay(client, upstream)
-        self.http.force_close()
-        return None
-
-    def _head(self, response: Response) -> web.StreamResponse:
-        headers = CIMultiDict(response.headers)
-        if response.body.size is not None:
-            headers["Content-Length"] = str(response.body.size)
-        elif self._request.method != "HEAD" and response.status not in (204, 304):
-            headers.popall("Content-Length", None)
-        if "X-Request-ID" in headers:
-            # Ours is what the log knows; the upstream's is kept beside it.
-            headers["X-Upstream-Request-ID"] = headers["X-Request-ID"]
-        headers["X-Request-ID"] = self._exchange.id
-        headers.setdefault("Server", "darkroom")
-        http = web.StreamResponse(status=response.status, headers=headers)
-        if self._request.version < (1, 1) and response.body.size is None:
-            http.force_close()
-        return http
-
-    async def _cut(self, response: Response, error: ProxyError | None) -> None:
-        """End the connection so that what was sent cannot be taken for the whole."""
-        transport = self._request.transport
-        if transport is None:
-            return
-        if error is not None and response.headers.get("Content-Type", "").startswith("text/event-stream"):
-            # Both OpenAI SDKs raise on a frame with an `error` object; before it, an empty line ends a half-sent event.
-
-
-            await self.http.write(b"\n\ndata: " + orjson.dumps(error.body()) + b"\n\n")
-        # Closing leaves the chunk that ends a chunked body, or the rest of a counted one, unsent.
-        self.http.force_close()
-        if self._request.version < (1, 1):
-            transport.abort()  # HTTP/1.0 has no other mark of a cut than a reset
-        else:
-            transport.close()
+def _context(tls: Tls) -> ssl.SSLContext:
+    try:
+        return tls.context()
+    except ValueError as error:  # the files were good when the config was read
+        key, _, what = str(error).partition(": ")
+        raise ConfigError([Fault(f"proxy.tls.{key}", what)]) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -11,10 +11,10 @@ from typing import Any
 
 from yarl import URL
 
-from .config import Source
+from .build import Source
 from .loader import Installed, Loaded, installed, load
 from .server import Server
-from .upstream import Transport
+from .upstream import ClientTransport, Transport
 
 
 def plug(**classes: type[Any]) -> dict[str, EntryPoint | type[Any]]:
@@ -33,7 +33,7 @@ async def running(
     known: Installed | None = None,
     *,
     environ: Mapping[str, str] | None = None,
-    transport: Transport | None = None,
+    transport: Callable[[], Transport] = ClientTransport,
 ) -> AsyncIterator[URL]:
     """A proxy that serves at the URL yielded, on a free port, with a state directory of its own unless one is given."""
     with tempfile.TemporaryDirectory() as folder:

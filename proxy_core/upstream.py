@@ -73,7 +73,8 @@ class Upstream:
     async def _turns(self, request: Request, pool: RoutePool, headers: CIMultiDict[str]) -> Response:
         """Ask the upstreams by turns. The next one is asked only where that is provably safe."""
         last: UpstreamError | None = None
-        async for target in pool.entered():
+        left = pool.candidates()
+        while (target := await pool.enter(left, wait=last is None)) is not None:
             try:
                 answer = await self._send(request, target.origin, target_on(pool, target, request), headers.copy(), pool.route)
             except BaseException as error:

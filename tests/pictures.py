@@ -19,6 +19,15 @@ def png(size: tuple[int, int] = (96, 64), colour: tuple[int, int, int] = RED, ki
     return out.getvalue()
 
 
+def mask(size: tuple[int, int]) -> bytes:
+    """A PNG whose right half is transparent: the part to be edited, as at OpenAI."""
+    image = Image.new("RGBA", size, (0, 0, 0, 255))
+    image.paste((0, 0, 0, 0), (size[0] // 2, 0, *size))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
 def photograph(megabytes: float) -> bytes:
     """A PNG of noise of about that size: as hard to compress as a photograph."""
     side = int((megabytes * 1024 * 1024 / 3) ** 0.5)

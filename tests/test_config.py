@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Optional
@@ -14,7 +14,14 @@ import pytest
 from yarl import URL
 
 from proxy_core import ConfigError, Fault, Secret
-from proxy_core.config import ProxyConfig, Route, Source, build, examine, kind, read, split_listen
+from proxy_core.build import Source, build, kind
+from proxy_core.config import ProxyConfig, Route, examine, parse, read
+from proxy_core.listen import Address, parse_address
+
+
+def read_table(path: Path) -> tuple[Mapping[str, object], Source]:
+    return parse(read(path), path)
+
 
 FOLDER = Path("/etc/darkroom")
 ENVIRON = {"KEY": "sk-from-env", "EMPTY": "", "BLANK": " \t"}
@@ -508,7 +515,7 @@ def test_a_file_is_read_with_its_own_folder(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "config.toml"
     path.write_text('[proxy]\nstate_dir = "data"\n[plugins.acme]\na = 1\n', encoding="utf-8")
     monkeypatch.chdir(tmp_path.parent)
-    table, source = read(Path(tmp_path.name, "config.toml"))
+    table, source = read_table(Path(tmp_path.name, "config.toml"))
     config, told = examine(table, source)
     assert told == []
     assert config.proxy.state_dir == tmp_path / "data"
@@ -520,7 +527,7 @@ def test_paths_left_out_lie_in_the_files_folder_too(tmp_path: Path) -> None:
     # Else a start from another directory would make a second signing key there.
     path = tmp_path / "config.toml"
     path.write_text("[proxy]\n", encoding="utf-8")
-    config, _ = examine(*read(path))
+    config, _ = examine(*read_table(path))
     assert config.proxy.state_dir == tmp_path / "state"
 
     @dataclass(frozen=True, kw_only=True)
@@ -549,7 +556,7 @@ def test_paths_left_out_lie_in_the_files_folder_too(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_says_where(tmp_path: Path, content: bytes, words: list[str]) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(content)
-    (fault,) = faults(lambda: read(path))
+    (fault,) = faults(lambda: read_table(path))
     assert str(path) in fault
     for word in words:
         assert word in fault
@@ -558,12 +565,12 @@ def test_a_file_that_cannot_be_read_says_where(tmp_path: Path, content: bytes, w
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_bytes(b"\xef\xbb\xbf[proxy]\n")
-    assert read(path)[0] == {"proxy": {}}
+    assert read_table(path)[0] == {"proxy": {}}
 
 
 @pytest.mark.parametrize(("name", "reason"), [("none.toml", "No such file or directory"), (".", "Is a directory")])
 def test_a_file_that_is_not_there(tmp_path: Path, name: str, reason: str) -> None:
-    assert faults(lambda: read(tmp_path / name)) == [f"cannot read {tmp_path / name}: {reason}"]
+    assert faults(lambda: read_table(tmp_path / name)) == [f"cannot read {tmp_path / name}: {reason}"]
 
 
 MISTAKES = """
@@ -591,7 +598,7 @@ acme = "on"
 def test_a_file_with_seven_mistakes_tells_all_with_their_paths(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(MISTAKES, encoding="utf-8")
-    table, source = read(path)
+    table, source = read_table(path)
     config, told = examine(table, Source(folder=source.folder, environ={}))
     assert sorted(fault.where for fault in told) == [
         "plugin",
@@ -663,7 +670,7 @@ def test_an_empty_file_is_a_config() -> None:
     ],
 )
 def test_where_to_listen(listen: str, host: str, port: int) -> None:
-    assert split_listen(listen) == (host, port)
+    assert parse_address(listen) == Address(host, port)
     assert proxy(listen=listen) == []
 
 
@@ -688,7 +695,8 @@ def test_where_to_listen(listen: str, host: str, port: int) -> None:
 )
 def test_nowhere_to_listen(listen: str) -> None:
     assert proxy(listen=listen) == [
-        f"proxy.listen: {listen!r} is not HOST:PORT, such as '127.0.0.1:8080' or '[::]:8080'",
+        (f"proxy.listen: {listen!r} is not HOST:PORT or unix:PATH, such as '127.0.0.1:8080', "
+            "'[::]:8080' or 'unix:/run/darkroom.sock'"),
     ]
 
 

@@ -274,7 +274,8 @@ def test_fields_of_the_conversation_are_not_the_pictures() -> None:
     )
     assert made.stream is True
     assert made.options == {"n": 2, "size": "2K"}
-    assert made.extra == {"temperature": 0.5}
+    assert made.extra == {}
+    assert made.notes == ("temperature: for words alone, not for pictures; not used",)
     assert parsed(user("x")).stream is False
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from proxy_core.config import ProxyConfig
 from proxy_core.loader import installed, load_file, resolve
+from proxy_core.reference import field_docs
 from proxy_core.testing import loaded, running
 from tests.pictures import png
 
@@ -46,20 +47,28 @@ def test_the_readmes_config_is_good(block: str) -> None:
     loaded(tomllib.loads(block), environ={"ARK_API_KEY": "x"})
 
 
-def keys(cls: Any) -> Iterator[str]:
-    hints = get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        yield field.name
-        for hint in (hints[field.name], *get_args(hints[field.name])):
-            if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-                yield from keys(hint)
+def tables(cls: Any) -> Iterator[Any]:
+    yield cls
+    for hint in get_type_hints(cls).values():
+        for inner in (hint, *get_args(hint)):
+            if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+                yield from tables(inner)
 
 
 @pytest.mark.parametrize("name", ["proxy", *sorted(installed())])
-def test_every_key_is_in_the_readme(name: str) -> None:
+def test_every_key_is_documented(name: str) -> None:
     cls = ProxyConfig if name == "proxy" else resolve(installed()[name])
-    for key in keys(cls):
-        assert re.search(rf"[`. ]{key}[`\s,. =}}]", README), f"{name}: {key} is not in the README"
+    for table in tables(cls):
+        docs = field_docs(table)
+        for field in dataclasses.fields(table):
+            assert docs.get(field.name) or not field.init, f"no string stands below {table.__name__}.{field.name}"
+
+
+def test_the_reference_is_what_the_command_prints() -> None:
+    command = [sys.executable, "-m", "proxy_core", "reference"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert written == done.stdout, "docs/reference.md is out of date; make it anew: darkroom reference > docs/reference.md"
 
 
 @pytest.fixture

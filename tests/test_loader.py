@@ -15,7 +15,7 @@ import pluggy
 import pytest
 
 from proxy_core import ConfigError, Fault, Handler, Middleware, Request, Response, Secret, State, hookimpl, hookspec
-from proxy_core.config import Source
+from proxy_core.build import Source
 from proxy_core.loader import Installed, Loaded, installed, load, load_file
 
 

@@ -32,7 +32,8 @@ from plugins.image_edit import (
     Steps,
     Submitted,
 )
-from plugins.image_edit.model import LONG, rules_of, sniff
+from plugins.image_edit.model import rules_of
+from plugins.image_edit.picture import LONG, sniff
 from proxy_core import Body, ClientError, Data, Piece
 
 SLICE = 192 * 1024  # bytes that are handled at once

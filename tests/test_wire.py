@@ -24,7 +24,7 @@ import pytest
 from multidict import CIMultiDict
 
 from plugins.image_edit import Image, Part
-from plugins.image_edit.model import LONG
+from plugins.image_edit.picture import LONG
 from plugins.image_edit.testing import PNG
 from plugins.image_edit.wire import Form, event_pieces, json_pieces, multipart_pieces, read_events, read_form
 from proxy_core import Body, ClientError, Data, Exchange, Piece, Request, TooLarge

@@ -9,16 +9,18 @@ from proxy_core import MODEL, PROVIDER, RECEIPT, Ended, Handler, Middleware, Req
 
 log = logging.getLogger("darkroom.access")
 
+_RECORD = {"name": log.name, "levelno": logging.INFO, "levelname": "INFO"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class AccessLog:
-    """The fields are the keys of ``[plugins.access_log]`` in config.toml.
+    """One log line a request.
 
-    What a line holds is chosen, never a header or a body, so that no secret and no picture gets into it. `query` says
-    whether the query string is written; some services take keys there.
+    What a line holds is chosen, never a header or a body, so that no secret and no picture gets into it.
     """
 
     query: bool = False
+    """Whether query strings are logged; some services take keys there."""
 
     @hookimpl
     def proxy_middleware(self) -> Middleware:
@@ -35,6 +37,8 @@ class AccessLog:
                     "status": ended.status,
                     "received": ended.received,
                     "sent": ended.sent,
+                    "head_ms": round(ended.head * 1000, 1),
+                    "body_ms": round(ended.body * 1000, 1),
                     "total_ms": round(ended.total * 1000, 1),
                     "upstream_ms": round(ended.upstream * 1000, 1),
                 }
@@ -43,9 +47,12 @@ class AccessLog:
                         fields[key.name] = exchange[key]
                 if ended.error is not None:
                     fields["error"] = ended.error
-                log.info("%s %s %s", exchange.method, target[:200], ended.status, extra=fields)
+                # Not log.info: it would walk the stack to find out where this is, which costs as much as all else here.
+                text = f"{exchange.method} {target[:200]} {ended.status}"
+                log.handle(logging.makeLogRecord({**fields, **_RECORD, "msg": text}))
 
-            exchange.on_end(write)
+            if log.isEnabledFor(logging.INFO):
+                exchange.on_end(write)
             return await next(request)
 
         return watch

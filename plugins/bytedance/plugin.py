@@ -23,6 +23,7 @@ from plugins.image_edit import (
     Steps,
     hookimpl,
     refusal,
+    request_id_of,
 )
 
 from .models import MODELS
@@ -30,15 +31,15 @@ from .models import MODELS
 
 @dataclass(frozen=True, kw_only=True)
 class ByteDance:
-    """The fields are the keys of ``[plugins.bytedance]`` in config.toml.
-
-    `base_url` is the region's: Asia by default; Europe and China have others, and in China model ids begin with `doubao-`
-    (name them in `plugins.image_edit.models`). `watermark` is what is sent where the client asks for neither.
-    """
+    """Seedream, by BytePlus and Volcengine."""
 
     api_key: Secret
+    """The key of your account."""
     base_url: URL = URL("https://ark.ap-southeast.bytepluses.com/api/v3")
+    """The region's. Europe and China have others, and in China model ids begin with `doubao-` (name them in
+    `plugins.image_edit.models`)."""
     watermark: bool = False
+    """Whether the vendor's watermark is asked for where the client does not say."""
 
     name = "bytedance"
     models = MODELS
@@ -81,7 +82,7 @@ class ByteDance:
             headers=self.api_key.bearer(),
             json={name: value for name, value in payload.items() if value is not None},
         )
-        yield Note(model=reply.json.get("model"), usage=_usage(reply), request_id=reply.headers.get("x-request-id"))
+        yield Note(model=reply.json.get("model"), usage=_usage(reply), request_id=request_id_of(reply))
         for item in reply.json.get("data") or [reply.json]:
             yield _output(item)
 

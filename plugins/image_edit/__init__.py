@@ -1,16 +1,14 @@
 """Image generation and editing on any provider. These names are what a provider or a signer needs."""
 
-from proxy_core import InvalidReply, Secret, UpstreamRefusal, hookimpl
+from proxy_core import Failure, InvalidReply, Secret, UpstreamRefusal, hookimpl
 
-from .drive import refusal
+from .drive import refusal, request_id_of
 from .model import (
     Call,
     CallError,
     Failed,
     HostedImage,
-    Image,
     Job,
-    Link,
     Next,
     Note,
     Part,
@@ -18,22 +16,24 @@ from .model import (
     Provider,
     Reply,
     Result,
-    Rules,
     Seal,
     Signer,
-    Sizes,
     Steps,
     Submitted,
 )
+from .picture import Image, Link
 from .plugin import ImageEdit
+from .rules import Inputs, Rules, Shapes, Sizes
 
 __all__ = [
     "Call",
     "CallError",
     "Failed",
+    "Failure",
     "HostedImage",
     "Image",
     "ImageEdit",
+    "Inputs",
     "InvalidReply",
     "Job",
     "Link",
@@ -47,6 +47,7 @@ __all__ = [
     "Rules",
     "Seal",
     "Secret",
+    "Shapes",
     "Signer",
     "Sizes",
     "Steps",
@@ -54,4 +55,5 @@ __all__ = [
     "UpstreamRefusal",
     "hookimpl",
     "refusal",
+    "request_id_of",
 ]

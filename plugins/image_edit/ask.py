@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from proxy_core import ClientError, Data, Exchange, Piece
 
-from .model import Image, Job, Link, Result
+from .model import Job, Result
+from .picture import Image, Link
 from .wire import Form
 
 Extra = Mapping[str, object]
@@ -131,7 +132,8 @@ def _seed(value: object, param: str) -> int:
 _READERS: dict[str, Any] = {
     "n": _count,
     "seed": _seed,
-    **dict.fromkeys(("size", "aspect_ratio", "resolution", "quality", "output_format", "background"), text),
+    **dict.fromkeys(("size", "aspect_ratio", "resolution", "quality", "background"), text),
+    "output_format": lambda value, param: {"jpg": "jpeg"}.get(word := text(value, param).lower(), word),
 }
 
 

@@ -31,7 +31,8 @@ from proxy_core import (
     UpstreamRefusal,
 )
 
-from .model import Call, CallError, Failed, HostedImage, Image, Job, Next, Output, Preview, Provider, Reply, Step, Submitted
+from .model import Call, CallError, Failed, HostedImage, Job, Next, Output, Preview, Provider, Reply, Step, Submitted
+from .picture import Image
 from .wire import json_pieces, multipart_pieces, read_events
 
 log = logging.getLogger("darkroom.image_edit")
@@ -304,30 +305,55 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 _WORDS = 600  # characters of a provider's own message that are passed on
 
 
-def refusal(reply: Reply, provider: str) -> UpstreamRefusal:
+# Where services name a request, so that their support can find it.
+_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id", "x-tt-logid", "x-goog-request-id", "x-generation-id")
+# Nothing that asking again would mend: what is missing is money.
+_BROKE = frozenset({"insufficient_quota", "billing_hard_limit_reached", "insufficient_balance"})
+
+
+def refusal(
+    reply: Reply,
+    provider: str,
+    *,
+    status: int | None = None,
+    code: str | None = None,
+    failure: Failure | None = None,
+    message: str | None = None,
+) -> UpstreamRefusal:
     """A service's error answer in OpenAI's shape: its status, its words (cut at 600 characters), its code.
 
     Understood are `{"error": {...}}`, `{"error": "text"}`, a one-element list of either, flat `{code, message}`,
-    and FastAPI's `{"detail": ...}` (contracts: clients.md section 1, "Errors").
+    and FastAPI's `{"detail": ...}` (contracts: clients.md section 1, "Errors"). A provider that knows better gives `status`,
+    `code`, `failure` or `message`; the code `insufficient_quota` keeps SDKs from asking again.
     """
     try:
         value = reply.json
     except ValueError:
         value = None
-    words, code, param = _told(value)
+    words, told_code, param = _told(value)
+    words, code = message or words, code or told_code
     # A redirect, say, is no answer of an API; it is told as a bad gateway.
-    status = reply.status if reply.status >= 400 else 502
+    status = status or (reply.status if reply.status >= 400 else 502)
     headers = {name: reply.headers[name] for name in ("retry-after",) if name in reply.headers}
-    failure = Failure.NOT_BILLED if status < 500 and status not in (408, 409) else Failure.UNKNOWN
+    if (request_id := request_id_of(reply)) is not None:
+        headers["X-Upstream-Request-ID"] = request_id
+    if code in _BROKE:
+        headers["x-should-retry"] = "false"
     return UpstreamRefusal(
         f"{provider}: {words[:_WORDS] or f'it answered {reply.status} without a reason'}",
-        failure=failure,
+        failure=failure or (Failure.NOT_BILLED if status < 500 and status not in (408, 409) else Failure.UNKNOWN),
         status=status,
         type=_TYPES.get(status, "invalid_request_error" if status < 500 else "upstream_error"),
         code=code or "upstream_error",
         param=param,
         headers=headers,
     )
+
+
+def request_id_of(reply: Reply) -> str | None:
+    """What the service calls the request, by whichever header it has for it; fit for a header."""
+    found = next((reply.headers[name] for name in _REQUEST_IDS if reply.headers.get(name)), None)
+    return "".join(c for c in found if " " < c <= "~")[:200] or None if found else None
 
 
 def _told(value: object) -> tuple[str, str, str | None]:

@@ -56,23 +56,26 @@ class LinkRefused(UpstreamError):
 
 @dataclass(frozen=True, kw_only=True)
 class FetchPolicy:
-    """The keys of ``[plugins.image_edit.fetch]``: how images at links are fetched. Sizes are bytes, times are seconds.
-
-    `total_timeout` bounds one attempt, `read_timeout` the silence between two reads, `connect_timeout` name look-up, connection
-    and TLS. `retries` are the pauses before further attempts, made after 404, 5xx, a cut, a time-out or a failed connection.
-    `allow_hosts` names hosts that may have private addresses and any port: "host", "host:port", "[v6]" or "[v6]:port".
-    `ports` may be connected to elsewhere. `concurrency` is how many attempts run at once; the others wait.
-    """
+    """How images at links are fetched."""
 
     max_bytes: int = 25 * 1024 * 1024
+    """Bytes of one image."""
     total_timeout: float = 60.0
+    """Seconds for one attempt."""
     read_timeout: float = 20.0
+    """Seconds between two reads."""
     connect_timeout: float = 10.0
+    """Seconds for the name's look-up, the connection and TLS."""
     max_redirects: int = 3
+    """Redirects followed; each is checked as the link itself is."""
     retries: tuple[float, ...] = (1.0, 2.0, 4.0)
+    """Seconds to wait before each further attempt, made after 404, 5xx, a cut, a time-out or a failed connection."""
     allow_hosts: list[str] = field(default_factory=list)
+    """Hosts that may have private addresses and any port: `"host"`, `"host:port"`, `"[v6]"` or `"[v6]:port"`."""
     ports: list[int] = field(default_factory=lambda: [80, 443])
+    """Ports that may be connected to on all other hosts."""
     concurrency: int = 16
+    """Attempts at once; the others wait."""
 
     def __post_init__(self) -> None:
         times = ("total_timeout", "read_timeout", "connect_timeout")

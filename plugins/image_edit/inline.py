@@ -5,7 +5,8 @@ from __future__ import annotations
 from proxy_core import Exchange, Failure, InvalidReply, Overloaded, TooLarge, UpstreamError
 
 from .fetch import Fetcher
-from .model import HostedImage, Image
+from .model import HostedImage
+from .picture import Image
 
 
 async def inline(output: HostedImage | Image, fetcher: Fetcher, exchange: Exchange, provider: str) -> Image:

@@ -1,189 +1,19 @@
-"""The words of image work: pictures, jobs, the steps a provider takes, and the protocols of providers and signers."""
+"""The words of image work: jobs, the steps a provider takes, and the protocols of providers and signers."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Collection, Container, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 import orjson
-import pybase64
 from yarl import URL
 
 from proxy_core import Data, Exchange, ProxyError
 
-_SLICE = 192 * 1024  # bytes of a picture handled at once; a multiple of 3, so that its base64 needs no padding
-_BLANKS = dict.fromkeys(map(ord, " \t\r\n"))
-_TEXT_SLICE = _SLICE // 3 * 4
-LONG = 1024 * 1024  # byte work beyond this leaves the event loop
-
-
-def sniff(head: Data) -> str:
-    """The media type of a file by its first 32 bytes, or "" if they begin no image format that we know.
-
-    Claims (a Content-Type, a data URI, a file name) are never asked: providers and clients get them wrong.
-    """
-    start = bytes(head[:32])
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if start.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if start.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return "image/webp"
-    if start.startswith((b"II*\0", b"MM\0*")):
-        return "image/tiff"
-    if start[:2] == b"BM" and start[6:10] == b"\0\0\0\0":
-        return "image/bmp"
-    if start[4:8] == b"ftyp":
-        brand = start[8:12]
-        if brand in (b"avif", b"avis"):
-            return "image/avif"
-        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-            return "image/heic"
-    return ""
-
-
-class Image:
-    """One picture, in exactly one form: the file's raw chunks, or base64 text as somebody sent it.
-
-    Nothing joins or converts it as a whole: `chunks`, `base64` and `data_url` make their bytes while they are written.
-    """
-
-    __slots__ = ("_digest", "_raw", "_text", "media_type", "size")
-
-    def __init__(self, *raw: Data) -> None:
-        """From the file's bytes, in any number of chunks."""
-        self._raw: tuple[Data, ...] = raw
-        self._text = ""
-        self._digest = ""
-        self.size = sum(map(len, raw))
-        head = b""
-        for chunk in raw:
-            head += bytes(chunk[: 32 - len(head)])
-            if len(head) >= 32:
-                break
-        self.media_type = sniff(head)
-
-    @classmethod
-    def from_base64(cls, text: str) -> Image:
-        """From base64, in either alphabet, padded or not. Raises ValueError; bad characters within are found by `verify`."""
-        if "\n" in text or " " in text or "\r" in text or "\t" in text:
-            text = text.translate(_BLANKS)
-        if "-" in text or "_" in text:  # the URL-safe alphabet, which google-genai and some clients send
-            text = text.replace("-", "+").replace("_", "/")
-        text += "=" * (-len(text) % 4)
-        if not text.isascii() or text.find("=", 0, -2) >= 0:
-            raise ValueError("it is not base64")
-        image = cls()
-        image._text = text
-        image.size = len(text) // 4 * 3 - text[-2:].count("=")
-        image.media_type = sniff(_decoded(text[:64]))
-        return image
-
-    def chunks(self) -> Iterator[Data]:
-        """The file's bytes."""
-        if self._text:
-            for start in range(0, len(self._text), _TEXT_SLICE):
-                yield _decoded(self._text[start : start + _TEXT_SLICE])
-        else:
-            for chunk in self._raw:
-                view = memoryview(chunk)
-                for start in range(0, len(view), _SLICE):
-                    yield view[start : start + _SLICE]
-
-    def base64_chunks(self) -> Iterator[bytes]:
-        """The file's base64, without line breaks."""
-        if self._text:
-            for start in range(0, len(self._text), _TEXT_SLICE):
-                yield self._text[start : start + _TEXT_SLICE].encode("ascii")
-            return
-        left = b""
-        for chunk in self.chunks():
-            view = memoryview(chunk)
-            if left:
-                short = 3 - len(left)
-                left, view = left + bytes(view[:short]), view[short:]
-                if len(left) < 3:
-                    continue
-                yield pybase64.b64encode(left)
-            whole = len(view) - len(view) % 3
-            left = bytes(view[whole:])
-            if whole:
-                yield pybase64.b64encode(view[:whole])
-        if left:
-            yield pybase64.b64encode(left)
-
-    @property
-    def base64(self) -> Text:
-        """A Piece: the base64, to stand inside JSON."""
-        return Text(self, "")
-
-    @property
-    def data_url(self) -> Text:
-        """A Piece: `data:TYPE;base64,...`, to stand inside JSON."""
-        return Text(self, f"data:{self.media_type};base64,")
-
-    @property
-    def url(self) -> Text:
-        """What a provider that takes links and data URLs alike is sent; a Link has one too."""
-        return self.data_url
-
-    async def verify(self) -> str:
-        """The sha256 of the file, in hex; computed once. Raises ValueError if the base64 is broken."""
-        if not self._digest:
-            work = self._hash if self.size < LONG else None
-            self._digest = work() if work else await asyncio.to_thread(self._hash)
-        return self._digest
-
-    sha256 = verify
-
-    def _hash(self) -> str:
-        digest = hashlib.sha256()
-        for chunk in self.chunks():
-            digest.update(chunk)
-        return digest.hexdigest()
-
-    def __repr__(self) -> str:
-        return f"<Image {self.media_type or 'of unknown type'}, {self.size} bytes>"
-
-
-def _decoded(text: str) -> bytes:
-    try:
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        raise ValueError("it is not valid base64") from None
-
-
-@dataclass(frozen=True, repr=False)
-class Text:
-    """A Piece: an image's base64 after a prefix. It is ASCII without quotes, so it may stand inside a JSON string."""
-
-    image: Image
-    prefix: str
-
-    @property
-    def size(self) -> int:
-        return len(self.prefix) + (self.image.size + 2) // 3 * 4
-
-    def chunks(self) -> Iterator[bytes]:
-        if self.prefix:
-            yield self.prefix.encode("ascii")
-        yield from self.image.base64_chunks()
-
-    def __repr__(self) -> str:
-        return f"<base64 of {self.image!r}>"
-
-
-@dataclass(frozen=True)
-class Link:
-    """A reference that the client gave as a link; only a provider that takes links is handed one."""
-
-    url: str
+from .picture import Image, Link
+from .rules import Rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,33 +48,6 @@ class Job:
         if any(isinstance(reference, Link) for reference in self.references):
             raise TypeError("a reference is a link; a provider with takes_links must use `references`")
         return tuple(reference for reference in self.references if isinstance(reference, Image))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """Which values of `size` a model takes. Sides are pixels, areas are pixels in all."""
-
-    labels: tuple[str, ...] = ()  # such as "2K"
-    custom: bool = True  # "WxH" is taken
-    area: tuple[int, int] = (1, 1 << 28)
-    side: tuple[int, int] = (1, 1 << 14)
-    ratio: float = 16.0  # the longer side over the shorter, at most
-    step: int = 1  # sides are multiples of it
-    presets: Mapping[str, Collection[str]] = field(default_factory=dict)  # label -> the "WxH" the vendor recommends
-    default: str | None = None  # sent where the client asks for none; None leaves it to the service
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What one model takes. The default is a model that takes a prompt and references, and nothing else."""
-
-    model: str = ""  # the vendor's id; "" means the name itself
-    references: int = 16  # at most; 0 is a model without editing
-    needs_reference: bool = False
-    fields: frozenset[str] = frozenset()  # of the vocabulary and beyond
-    sizes: Sizes | None = None  # None: `size` only if `fields` names it, as it came
-    mask: bool = False
-    values: Mapping[str, Container[object]] = field(default_factory=dict)  # field -> what it may be; a set of words, a range
 
 
 # ---- what a provider yields

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import pluggy
 from multidict import CIMultiDict
@@ -16,7 +17,6 @@ from multidict import CIMultiDict
 from proxy_core import (
     MODEL,
     PROVIDER,
-    USAGE,
     Body,
     ClientError,
     ConfigError,
@@ -25,7 +25,6 @@ from proxy_core import (
     Handler,
     Middleware,
     NotFound,
-    ProxyError,
     Request,
     Response,
     TooLarge,
@@ -34,14 +33,18 @@ from proxy_core import (
 )
 
 from .ask import Ask, Dialect, Given, job
+from .catalogue import PATH as MODELS_PATH
+from .catalogue import Catalogue
 from .dialects.chat import Chat, Shape
 from .dialects.images import EDITS, GENERATIONS
-from .drive import Run, run
+from .drive import Run
 from .fetch import Fetcher, FetchPolicy
 from .fit import fit
 from .hookspecs import ImageEditHooks
-from .inline import inline
-from .model import LONG, Failed, HostedImage, Image, Job, Link, Note, Result, Signer
+from .inputs import check_inputs
+from .model import Result, Signer
+from .outcome import Outcome
+from .picture import LONG, Image
 from .registry import ModelEntry, Served, serve
 from .wire import Form, read_form
 
@@ -50,21 +53,22 @@ log = logging.getLogger("darkroom.image_edit")
 
 @dataclass(kw_only=True)
 class ImageEdit:
-    """The fields are the keys of ``[plugins.image_edit]`` in config.toml.
-
-    `unsupported`: what a model cannot take is left out with a warning, or (`reject`) answered with a 400 that names it.
-    `chat_images`: how pictures stand in a chat answer; `objects` is what most clients read.
-    `fetch_references`: whether a link that a client sends is fetched where the provider needs bytes; else it is a 400.
-    `body_limit`: bytes of a request for pictures. `parallel`: calls at once for one request with `n` > 1.
-    """
+    """Makes image generation and editing work on any provider."""
 
     models: dict[str, ModelEntry] = field(default_factory=dict)
+    """Names that clients may ask for, beside or instead of those that the providers bring."""
     unsupported: Literal["warn", "reject"] = "warn"
+    """What happens to what a model cannot do: it is left out or mapped with a warning, or answered with a 400 that names it."""
     chat_images: Shape = "objects"
+    """How pictures stand in a chat answer. `objects` is what most clients read; the others are for clients that need them."""
     fetch_references: bool = False
+    """Whether a link that a client sends is fetched where the provider needs bytes; otherwise it is answered with a 400."""
     body_limit: int = 128 * 1024 * 1024
+    """Bytes of a request for pictures."""
     parallel: int = 4
+    """Calls at once for one request with `n` above 1."""
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
+    """How links are fetched."""
 
     def __post_init__(self) -> None:
         low = [name for name in ("parallel", "body_limit") if getattr(self, name) < 1]
@@ -87,6 +91,7 @@ class ImageEdit:
             raise ConfigError([Fault("proxy.plugins", "two plugins sign images; switch one of them off")])
         self._signer = signers[0] if signers else None
         self._served = serve(providers, self.models)
+        self._catalogue = Catalogue(self._served, int(time.time()))
 
     @hookimpl
     def proxy_lifespan(self) -> AbstractAsyncContextManager[object]:
@@ -103,7 +108,7 @@ class ImageEdit:
 
     @hookimpl
     def proxy_describe(self) -> Mapping[str, Sequence[str]]:
-        lines: dict[str, list[str]] = {"image_edit": [f"POST {path}" for path in self._dialects]}
+        lines: dict[str, list[str]] = {"image_edit": [*(f"POST {path}" for path in self._dialects), f"GET {MODELS_PATH}"]}
         for name, served in sorted(self._served.items()):
             sent = f" (sent as {served.model})" if served.model != name else ""
             lines.setdefault(served.provider.name, []).append(f"model {name}{sent}")
@@ -113,7 +118,7 @@ class ImageEdit:
         """Serve a request for a model of ours; pass every other on, byte for byte."""
         dialect = self._dialects.get(request.path) if request.method == "POST" else None
         if dialect is None:
-            return await next(request)
+            return await (self._catalogue.answer(request, next) if self._catalogue.knows(request) else next(request))
         request = await self._buffered(request)
         try:
             form: Form | None = await read_form(request, self.body_limit)
@@ -159,8 +164,8 @@ class ImageEdit:
         asked = await self._fetched(asked, served, exchange)
         made = job(asked, name=served.name, model=served.model, like=served.like, request_sha256=digest)
         made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
-        await _verified(asked, made)
-        outcome = _Outcome(made, served, [*asked.notes, *warnings])
+        await check_inputs(asked.references[: len(made.references)], asked.mask, served.rules.inputs, served.name)
+        outcome = Outcome(made, served, [*asked.notes, *warnings])
         way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel)
         await outcome.collect(way, self._fetcher)
         return await self._answer(dialect, outcome.result(exchange), exchange)
@@ -201,87 +206,14 @@ class ImageEdit:
             items = [await seal.image(image) for image in result.images]
             extra, fields = await seal.end(result)
             headers.update(fields)
+        if result.request_id:
+            headers["X-Upstream-Request-ID"] = _header(result.request_id)
         if result.warnings:
             headers["Darkroom-Warnings"] = _header("; ".join(result.warnings))
         stream = result.job.stream
         headers["Content-Type"] = "text/event-stream; charset=utf-8" if stream else "application/json"
         render = dialect.render_events if stream else dialect.render
         return Response(status=200, headers=headers, body=Body(*render(result, exchange, extra, items)))
-
-
-class _Outcome:
-    """What came of one job."""
-
-    def __init__(self, made: Job, served: Served, warnings: list[str]) -> None:
-        self._job = made
-        self._served = served
-        self._warnings = warnings
-        self._images: list[tuple[int, Image]] = []
-        self._failed: list[Failed] = []
-        self._usage: dict[str, Any] = {}
-        self._model = made.model
-        self._request_id: str | None = None
-
-    async def collect(self, run_: Run, fetcher: Fetcher) -> None:
-        """Take every output of the run, each picture checked. Raises the first error if no picture came."""
-        try:
-            async with aclosing(run(self._job, run_)) as outputs:
-                async for output in outputs:
-                    match output:
-                        case HostedImage() | Image():
-                            await self._keep(output, run_, fetcher)
-                        case Failed():
-                            self._failed.append(output)
-                        case Note():
-                            self._note(output)
-        except ProxyError as error:
-            if not self._images:
-                raise
-            # What was made before is paid for, and is answered; what broke off after it is told beside it.
-            log.warning("%s broke off", self._served.provider.name, exc_info=error, extra={"request_id": run_.exchange.id})
-            self._failed.append(Failed(error))
-        if not self._images:
-            raise self._failed[0].error
-
-    async def _keep(self, output: HostedImage | Image, run_: Run, fetcher: Fetcher) -> None:
-        index = output.index if isinstance(output, HostedImage) and output.index is not None else len(self._images)
-        try:
-            self._images.append((index, await inline(output, fetcher, run_.exchange, self._served.provider.name)))
-        except ProxyError as error:
-            self._failed.append(Failed(error, index))
-
-    def _note(self, note: Note) -> None:
-        for name, value in (note.usage or {}).items():
-            earlier = self._usage.get(name)
-            self._usage[name] = earlier + value if isinstance(earlier, int) and isinstance(value, int) else value
-        self._model = note.model or self._model
-        self._request_id = note.request_id or self._request_id
-
-    def result(self, exchange: Exchange) -> Result:
-        if self._usage:
-            exchange[USAGE] = self._usage
-        failures = [f"picture {(failed.index or 0) + 1} of {self._job.n} failed: {failed.error}" for failed in self._failed]
-        return Result(
-            job=self._job,
-            provider=self._served.provider.name,
-            images=[image for _, image in sorted(self._images, key=lambda pair: pair[0])],
-            model=self._model,
-            warnings=[*self._warnings, *failures],
-            usage=self._usage or None,
-            request_id=self._request_id,
-        )
-
-
-async def _verified(asked: Ask, made: Job) -> None:
-    """Check the base64 of what will be sent, before money is spent."""
-    given = [*asked.references[: len(made.references)], *([asked.mask] if asked.mask else [])]
-    for one in given:
-        if isinstance(one.value, Link):
-            continue
-        try:
-            await one.value.verify()
-        except ValueError as error:
-            raise ClientError(f"{one.param}: {error}", param=one.param, code="invalid_image") from None
 
 
 async def _sha256(body: Body) -> str:

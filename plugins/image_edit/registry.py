@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from proxy_core import ConfigError, Fault
 
-from .model import Provider, Rules, rules_of
+from .model import Provider, rules_of
+from .rules import Rules
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """One line of `[plugins.image_edit.models]`: a name that clients use, and what serves it.
-
-    `model` is what the provider is sent, by default what the provider calls this name. `like` is the model whose rules and
-    price it follows, for ids that say nothing, such as an endpoint's.
-    """
+    """A name that clients may ask for, and what serves it."""
 
     provider: str
+    """The provider's name, as `darkroom plugins` lists it."""
     model: str | None = None
+    """What the provider is sent; left out, what the provider calls this name."""
     like: str | None = None
+    """The model whose rules and price it follows, for ids that say nothing, such as an endpoint's."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,7 @@ from .model import (
     CallError,
     Failed,
     HostedImage,
-    Image,
     Job,
-    Link,
     Next,
     Note,
     Preview,
@@ -27,6 +25,7 @@ from .model import (
     Steps,
     Submitted,
 )
+from .picture import Image, Link
 from .wire import json_pieces, multipart_pieces
 
 # A picture of one red pixel.

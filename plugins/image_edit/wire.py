@@ -14,7 +14,8 @@ import orjson
 
 from proxy_core import ClientError, Data, Piece, Request
 
-from .model import LONG, Image, Part
+from .model import Part
+from .picture import LONG, Image
 
 
 def json_pieces(value: object) -> list[Data | Piece]:

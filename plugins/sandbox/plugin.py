@@ -41,12 +41,10 @@ _RULES = Rules(
 
 @dataclass(kw_only=True)
 class Sandbox:
-    """It really edits the picture, by a handful of plain requests, and draws a prompt it does not understand onto it.
-
-    The fields are the keys of ``[plugins.sandbox]`` in config.toml. `threads` is how many pictures are worked on at once.
-    """
+    """An image service inside the proxy: it really edits the picture, by a handful of plain requests."""
 
     threads: int = 2
+    """Pictures worked on at once."""
 
     name = "sandbox"
     models = {"sandbox": _RULES, "sandbox-edit": _RULES}  # noqa: RUF012

@@ -37,14 +37,13 @@ KEY_FILE = "signing/key.pem"
 
 @dataclass(kw_only=True)
 class Signing:
-    """The fields are the keys of ``[plugins.signing]`` in config.toml.
-
-    `key` is a P-256 private key in PEM, best as `file:PATH` or `env:NAME`; without one, a key is made on the first start
-    and kept in the state directory. `issuer` is who the receipts say made them.
-    """
+    """Signs the pictures of each answer, and publishes the key to check them with."""
 
     key: Secret | None = None
+    """A P-256 private key in PEM, best as `file:PATH` or `env:NAME`; without one, a key is made on the first start and kept in
+    the state directory."""
     issuer: str = "darkroom"
+    """Who the receipts say made them."""
 
     def __post_init__(self) -> None:
         if self.key is not None:

@@ -287,3 +287,11 @@ async def _cut(request: web.Request, headers: Mapping[str, str], part: bytes,
     if request.transport is not None:
         request.transport.close()
     return response
+
+
+def setup(ark: Ark) -> dict[str, Any]:
+    """A config of the provider that meets this emulator."""
+    storage = ark.storage.origin
+    fetch = {"allow_hosts": [f"{storage.host}:{storage.port}"], "retries": [0, 0, 0]}
+    plugins = {"bytedance": {"api_key": "env:ARK_API_KEY", "base_url": str(ark.url)}, "image_edit": {"fetch": fetch}}
+    return {"plugins": plugins, "environ": {"ARK_API_KEY": "ark-test-key"}}

@@ -10,15 +10,25 @@ from typing import Any, Literal
 from proxy_core import ClientError, Data, Exchange, Piece
 
 from ..ask import Ask, Extra, Given, ask, boolean, kind, picture, reference, text
-from ..model import Image, Result
+from ..model import Result
+from ..picture import Image
 from ..wire import Form, event_pieces, json_pieces
 
 Shape = Literal["objects", "strings", "content", "markdown"]
 
 # Fields that steer the transport or the conversation, and say nothing of the picture.
 _USED = frozenset(
-    {"model", "messages", "stream", "stream_options", "modalities", "user", "metadata", "store", "image_config"}
+    {"model", "messages", "stream", "stream_options", "modalities", "user", "metadata", "store", "image_config", "mask"}
 )
+# Fields that steer how words are chosen. A client sends them by habit; of a picture they say nothing.
+_WORDS_ALONE = frozenset(
+    {
+        "temperature", "top_p", "top_k", "max_tokens", "max_completion_tokens", "stop", "presence_penalty",
+        "frequency_penalty", "logit_bias", "logprobs", "top_logprobs", "response_format", "tool_choice",
+        "parallel_tool_calls", "functions", "function_call", "reasoning_effort", "reasoning", "verbosity", "prediction",
+        "service_tier", "audio", "web_search_options", "prompt_cache_key", "safety_identifier",
+    }
+)  # fmt: skip
 
 
 def _image_config(config: object) -> dict[str, object]:
@@ -194,12 +204,17 @@ class Chat:
         if not prompt.strip():
             raise ClientError("no user message has any text, so there is no prompt", param="messages", code="missing_prompt")
         config = fields.get("image_config")
+        if config is not None:
+            fields = {**fields, **_image_config(config)}
+        idle = sorted(name for name in fields.keys() & _WORDS_ALONE if fields[name] is not None)
         return ask(
             prompt,
-            {**fields, **_image_config(config)} if config is not None else fields,
-            used=_USED,
+            fields,
+            used=_USED | _WORDS_ALONE,
             references=references,
-            stream=boolean(fields.get("stream"), "stream"),
+            mask=_image_url(form.fields["mask"], "mask") if form.fields.get("mask") is not None else None,
+            stream=boolean(form.fields.get("stream"), "stream"),
+            notes=(f"{', '.join(idle)}: for words alone, not for pictures; not used",) if idle else (),
         )
 
     def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:

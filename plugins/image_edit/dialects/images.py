@@ -114,6 +114,9 @@ def _tail(result: Result) -> dict[str, object]:
     tail: dict[str, object] = {"warnings": list(result.warnings)}
     if len(formats) == 1:
         tail["output_format"] = formats.pop()
+    sizes = {image.pixels for image in result.images}
+    if len(sizes) == 1 and (pixels := sizes.pop()) is not None:
+        tail["size"] = f"{pixels[0]}x{pixels[1]}"
     if result.usage is not None:
         tail["usage"] = result.usage
     return tail

@@ -1,0 +1,96 @@
+"""What came of one job: its pictures, each checked, and what is to be told beside them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import aclosing
+from typing import Any
+
+from proxy_core import USAGE, Exchange, ProxyError
+
+from .drive import Run, run
+from .fetch import Fetcher
+from .inline import inline
+from .model import Failed, HostedImage, Job, Note, Result
+from .picture import Image
+from .registry import Served
+from .sizing import ratio_of
+
+log = logging.getLogger("darkroom.image_edit")
+
+_UNLIKE = 0.04  # of a ratio's logarithm: services round sides to whole steps
+
+
+class Outcome:
+    """What came of one job."""
+
+    def __init__(self, made: Job, served: Served, warnings: list[str]) -> None:
+        self._job = made
+        self._served = served
+        self._warnings = warnings
+        self._images: list[tuple[int, Image]] = []
+        self._failed: list[Failed] = []
+        self._usage: dict[str, Any] = {}
+        self._model = made.model
+        self._request_id: str | None = None
+
+    async def collect(self, run_: Run, fetcher: Fetcher) -> None:
+        """Take every output of the run, each picture checked. Raises the first error if no picture came."""
+        try:
+            async with aclosing(run(self._job, run_)) as outputs:
+                async for output in outputs:
+                    match output:
+                        case HostedImage() | Image():
+                            await self._keep(output, run_, fetcher)
+                        case Failed():
+                            self._failed.append(output)
+                        case Note():
+                            self._note(output)
+        except ProxyError as error:
+            if not self._images:
+                raise
+            # What was made before is paid for, and is answered; what broke off after it is told beside it.
+            log.warning("%s broke off", self._served.provider.name, exc_info=error, extra={"request_id": run_.exchange.id})
+            self._failed.append(Failed(error))
+        if not self._images:
+            raise self._failed[0].error
+
+    async def _keep(self, output: HostedImage | Image, run_: Run, fetcher: Fetcher) -> None:
+        index = output.index if isinstance(output, HostedImage) and output.index is not None else len(self._images)
+        try:
+            self._images.append((index, await inline(output, fetcher, run_.exchange, self._served.provider.name)))
+        except ProxyError as error:
+            self._failed.append(Failed(error, index))
+
+    def _note(self, note: Note) -> None:
+        for name, value in (note.usage or {}).items():
+            earlier = self._usage.get(name)
+            self._usage[name] = earlier + value if isinstance(earlier, int) and isinstance(value, int) else value
+        self._model = note.model or self._model
+        self._request_id = note.request_id or self._request_id
+
+    def result(self, exchange: Exchange) -> Result:
+        if self._usage:
+            exchange[USAGE] = self._usage
+        failures = [f"picture {(failed.index or 0) + 1} of {self._job.n} failed: {failed.error}" for failed in self._failed]
+        images = [image for _, image in sorted(self._images, key=lambda pair: pair[0])]
+        return Result(
+            job=self._job,
+            provider=self._served.provider.name,
+            images=images,
+            model=self._model,
+            warnings=[*self._warnings, *failures, *_unlike(self._job, images)],
+            usage=self._usage or None,
+            request_id=self._request_id,
+        )
+
+
+def _unlike(job: Job, images: list[Image]) -> Iterator[str]:
+    """A sentence for each picture that has not the shape that the service was asked for."""
+    asked = ratio_of(job.size or "") or ratio_of(job.aspect_ratio or "")
+    for place, image in enumerate(images):
+        if asked and (pixels := image.pixels) and abs(math.log(pixels[0] / pixels[1] / asked)) > _UNLIKE:
+            wanted = f"size {job.size}" if job.size else f"aspect_ratio {job.aspect_ratio}"
+            yield f"{wanted} was asked for, and picture {place + 1} has {pixels[0]}x{pixels[1]} pixels"

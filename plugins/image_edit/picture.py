@@ -1,0 +1,242 @@
+"""Pictures in flight: what a file is by its bytes, and one that is never joined or converted as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import imagesize
+import pybase64
+
+from proxy_core import Data
+
+_SLICE = 192 * 1024  # bytes of a picture handled at once; a multiple of 3, so that its base64 needs no padding
+_BLANKS = dict.fromkeys(map(ord, " \t\r\n"))
+_TEXT_SLICE = _SLICE // 3 * 4
+LONG = 1024 * 1024  # byte work beyond this leaves the event loop
+
+
+def sniff(head: Data) -> str:
+    """The media type of a file by its first 32 bytes, or "" if they begin no image format that we know.
+
+    Claims (a Content-Type, a data URI, a file name) are never asked: providers and clients get them wrong.
+    """
+    start = bytes(head[:32])
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if start.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return "image/webp"
+    if start.startswith((b"II*\0", b"MM\0*")):
+        return "image/tiff"
+    if start[:2] == b"BM" and start[6:10] == b"\0\0\0\0":
+        return "image/bmp"
+    if start[4:8] == b"ftyp":
+        brand = start[8:12]
+        if brand in (b"avif", b"avis"):
+            return "image/avif"
+        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+            return "image/heic"
+    return ""
+
+
+class Image:
+    """One picture, in exactly one form: the file's raw chunks, or base64 text as somebody sent it.
+
+    Nothing joins or converts it as a whole: `chunks`, `base64` and `data_url` make their bytes while they are written.
+    """
+
+    __slots__ = ("_digest", "_measured", "_raw", "_text", "media_type", "size")
+
+    def __init__(self, *raw: Data) -> None:
+        """From the file's bytes, in any number of chunks."""
+        self._raw: tuple[Data, ...] = raw
+        self._text = ""
+        self._digest = ""
+        self._measured: tuple[int, int] | None = None
+        self.size = sum(map(len, raw))
+        head = b""
+        for chunk in raw:
+            head += bytes(chunk[: 32 - len(head)])
+            if len(head) >= 32:
+                break
+        self.media_type = sniff(head)
+
+    @classmethod
+    def from_base64(cls, text: str) -> Image:
+        """From base64, in either alphabet, padded or not. Raises ValueError; bad characters within are found by `verify`."""
+        if "\n" in text or " " in text or "\r" in text or "\t" in text:
+            text = text.translate(_BLANKS)
+        if "-" in text or "_" in text:  # the URL-safe alphabet, which google-genai and some clients send
+            text = text.replace("-", "+").replace("_", "/")
+        text += "=" * (-len(text) % 4)
+        if not text.isascii() or text.find("=", 0, -2) >= 0:
+            raise ValueError("it is not base64")
+        image = cls()
+        image._text = text
+        image.size = len(text) // 4 * 3 - text[-2:].count("=")
+        image.media_type = sniff(_decoded(text[:64]))
+        return image
+
+    def chunks(self) -> Iterator[Data]:
+        """The file's bytes."""
+        if self._text:
+            for start in range(0, len(self._text), _TEXT_SLICE):
+                yield _decoded(self._text[start : start + _TEXT_SLICE])
+        else:
+            for chunk in self._raw:
+                view = memoryview(chunk)
+                for start in range(0, len(view), _SLICE):
+                    yield view[start : start + _SLICE]
+
+    def base64_chunks(self) -> Iterator[bytes]:
+        """The file's base64, without line breaks."""
+        if self._text:
+            for start in range(0, len(self._text), _TEXT_SLICE):
+                yield self._text[start : start + _TEXT_SLICE].encode("ascii")
+            return
+        left = b""
+        for chunk in self.chunks():
+            view = memoryview(chunk)
+            if left:
+                short = 3 - len(left)
+                left, view = left + bytes(view[:short]), view[short:]
+                if len(left) < 3:
+                    continue
+                yield pybase64.b64encode(left)
+            whole = len(view) - len(view) % 3
+            left = bytes(view[whole:])
+            if whole:
+                yield pybase64.b64encode(view[:whole])
+        if left:
+            yield pybase64.b64encode(left)
+
+    @property
+    def base64(self) -> Text:
+        """A Piece: the base64, to stand inside JSON."""
+        return Text(self, "")
+
+    @property
+    def data_url(self) -> Text:
+        """A Piece: `data:TYPE;base64,...`, to stand inside JSON."""
+        return Text(self, f"data:{self.media_type};base64,")
+
+    @property
+    def url(self) -> Text:
+        """What a provider that takes links and data URLs alike is sent; a Link has one too."""
+        return self.data_url
+
+    @property
+    def pixels(self) -> tuple[int, int] | None:
+        """(width, height) as the file's header has them, turned as its EXIF orientation says; None if it does not tell.
+
+        Nothing is decoded. Raises ValueError if the base64 before the header's end is broken.
+        """
+        if self._measured is None:
+            self._measured = _measure(self)
+        return self._measured if min(self._measured) > 0 else None
+
+    async def verify(self) -> str:
+        """The sha256 of the file, in hex; computed once. Raises ValueError if the base64 is broken."""
+        if not self._digest:
+            work = self._hash if self.size < LONG else None
+            self._digest = work() if work else await asyncio.to_thread(self._hash)
+        return self._digest
+
+    sha256 = verify
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for chunk in self.chunks():
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        return f"<Image {self.media_type or 'of unknown type'}, {self.size} bytes>"
+
+
+_HEADER = 4 * 1024 * 1024  # bytes in which a picture must have told its size: colour profiles and previews may come first
+
+
+def _measure(image: Image) -> tuple[int, int]:
+    try:
+        found = imagesize.get_info(_Beginning(image))
+    except (ValueError, struct.error, EOFError, IndexError, OverflowError, TypeError, KeyError):
+        return -1, -1  # a header that makes no sense tells nothing
+    turned = found.rotation in (5, 6, 7, 8)
+    return (found.height, found.width) if turned else (found.width, found.height)
+
+
+class _Beginning(io.RawIOBase):
+    """A picture's first bytes as a file, made only as far as they are read."""
+
+    def __init__(self, image: Image) -> None:
+        super().__init__()
+        self._chunks = image.chunks()
+        self._made = bytearray()
+        self._place = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = _HEADER if size is None or size < 0 else min(self._place + size, _HEADER)
+        while len(self._made) < end and (chunk := next(self._chunks, None)) is not None:
+            self._made += chunk
+        found = bytes(self._made[self._place : end])
+        self._place += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 2:
+            self.read()
+        base = (0, self._place, len(self._made))[whence]
+        self._place = max(0, base + offset)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        raise ValueError("it is not valid base64") from None
+
+
+@dataclass(frozen=True, repr=False)
+class Text:
+    """A Piece: an image's base64 after a prefix. It is ASCII without quotes, so it may stand inside a JSON string."""
+
+    image: Image
+    prefix: str
+
+    @property
+    def size(self) -> int:
+        return len(self.prefix) + (self.image.size + 2) // 3 * 4
+
+    def chunks(self) -> Iterator[bytes]:
+        if self.prefix:
+            yield self.prefix.encode("ascii")
+        yield from self.image.base64_chunks()
+
+    def __repr__(self) -> str:
+        return f"<base64 of {self.image!r}>"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A reference that the client gave as a link; only a provider that takes links is handed one."""
+
+    url: str

@@ -1,0 +1,61 @@
+"""What a model takes, as data: sizes or shapes, fields and their values, and what a reference may be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Which values of `size` a model takes. Sides are pixels, areas are pixels in all."""
+
+    labels: tuple[str, ...] = ()  # such as "2K"
+    custom: bool = True  # "WxH" is taken
+    area: tuple[int, int] = (1, 1 << 28)
+    side: tuple[int, int] = (1, 1 << 14)
+    ratio: float = 16.0  # the longer side over the shorter, at most
+    step: int = 1  # sides are multiples of it
+    presets: Mapping[str, Collection[str]] = field(default_factory=dict)  # label -> the "WxH" the vendor recommends
+    default: str | None = None  # sent where the client asks for none; None leaves it to the service
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """Which values of `aspect_ratio` and `resolution` a model takes in place of `size`."""
+
+    ratios: tuple[str, ...] = ()  # "16:9"; "auto" among them lets the service choose where the client leaves it out or says so
+    resolutions: Mapping[str, int] = field(default_factory=dict)  # label -> pixels in all, about; empty: there is no such field
+    tolerance: float = 0.25  # a size in pixels is honoured if its area is that near to a label's; else the change is named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What one reference may be. 0 and empty are no limit; what breaks one is a 400 before any money is spent."""
+
+    formats: frozenset[str] = frozenset()  # media types: "image/png"
+    size: int = 0  # bytes
+    side: tuple[int, int] = (0, 0)  # pixels, at least and at most
+    area: int = 0  # pixels in all
+    ratio: float = 0.0  # the longer side over the shorter, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What one model takes. The default is a model that takes a prompt and references, and nothing else.
+
+    `sizes` is for a model that is told its size as one value, `shapes` for one that is told a ratio and a resolution; with
+    neither, `size`, `aspect_ratio` and `resolution` pass as they came where `fields` names them.
+    """
+
+    model: str = ""  # the vendor's id; "" means the name itself
+    references: int = 16  # at most; 0 is a model without editing
+    needs_reference: bool = False
+    inputs: Inputs = field(default_factory=Inputs)
+    fields: frozenset[str] = frozenset()  # of the vocabulary and beyond
+    others: bool = False  # whether fields outside the vocabulary that nobody named are passed on: the service tolerates them
+    sizes: Sizes | None = None
+    shapes: Shapes | None = None
+    mask: bool = False
+    values: Mapping[str, Container[object]] = field(default_factory=dict)  # field -> what it may be; a set of words, a range
+    nearest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # field -> word -> the legal one nearest
