@@ -127,8 +127,10 @@ def _darkroom(workers: int = 1, root: Path = ROOT, before: Sequence[str] = ()) -
         config.write_text(text, encoding="utf-8")
         command = [sys.executable, "-m", "proxy_core"]
         checked = subprocess.run([*command, "check", "--config", str(config)], cwd=root, capture_output=True, text=True)
+        if checked.returncode and workers > 1 and "proxy.workers" in checked.stderr:
+            raise Missing("this Darkroom has no proxy.workers")
         if checked.returncode:
-            raise Missing("darkroom check refuses its config: " + " ".join(checked.stderr.split()))
+            raise Broken(f"darkroom check refuses the config of {root}: {checked.stderr.strip()}")
         return [*(before or command), "run", "--config", str(config), "--listen", f"127.0.0.1:{port}", "--log", "json"]
 
     return make
