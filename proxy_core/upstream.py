@@ -19,7 +19,7 @@ from .routes import RoutePool, Routes, Target, set_credentials, set_forwarded, t
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Answer:
     """An upstream's answer whose head is here and whose body is still on its way."""
 
@@ -71,7 +71,8 @@ class Upstream:
         left = pool.candidates()
         while (target := await pool.enter(left, wait=last is None)) is not None:
             try:
-                answer = await self._send(request, target.origin, target_on(pool, target, request), headers.copy(), pool.route)
+                given = headers.copy() if left else headers
+                answer = await self._send(request, target.origin, target_on(pool, target, request), given, pool.route)
             except BaseException as error:
                 target.leave()
                 if not isinstance(error, UpstreamError):

@@ -104,7 +104,7 @@ class Writer:
         self._request = request
         self._exchange = exchange
         self._server = server
-        self.http: web.StreamResponse = web.StreamResponse()
+        self.http: web.StreamResponse
         self.status = 0
 
     async def send(self, response: Response) -> str | None:

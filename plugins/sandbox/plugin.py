@@ -103,7 +103,7 @@ class Sandbox:
         gate = asyncio.Semaphore(self.threads)
 
         async def answer(request: Request, next: Handler) -> Response:
-            if request.origin != _ORIGIN:
+            if request.origin is None or request.origin != _ORIGIN:
                 return await next(request)
             await gate.acquire()
             try:
