@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo stop test check lock clean
+.PHONY: demo stop test check bench lock clean
 
 # What runs: the proxy and its sandbox, from the lock.
 $(VENV)/run.done: requirements.lock pyproject.toml
@@ -37,6 +37,10 @@ test: $(VENV)/dev.done $(VENV)/node.done check
 check: $(VENV)/dev.done
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# Needs wrk, and nginx for its line of the table; BENCH="--quick", or "--write" to keep the figures in benchmarks/README.md.
+bench: $(VENV)/run.done
+	$(BIN)/python -m benchmarks.passthrough $(BENCH)
 
 # Pinned with hashes, for every platform; without the registry's address, so that any mirror serves.
 LOCK := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet

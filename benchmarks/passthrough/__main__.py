@@ -1,239 +1,211 @@
-"""`python -m benchmarks.passthrough`: what a request costs on its way through, against other ways, all in one run."""
+"""The command `python -m benchmarks.passthrough`: every target under every workload, by turns, and the figures as Markdown."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib.metadata
+import datetime as dt
 import os
-import platform
+import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 
-from .load import WORKLOADS, Workload, press
-from .processes import Tree, free_port, started, wait_for
+from . import load
+from .load import WrongAnswer
+from .meters import Meter, allowed, calibrate, peak, reset_peak
+from .profiles import profile
+from .tables import DIRECT, Figures, spread, table
+from .targets import COMMANDS, ROOT, UPSTREAM, Broken, Command, Missing, Started, Target, elsewhere
+from .workloads import BODY, WORKLOADS, Workload
 
-HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "README.md"
-BEGIN, END = "<!-- made by make bench -->", "<!-- end of what is made -->"
-
-GATEWAY, LOAD = {0}, {1}  # cores
-
-_NGINX = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log;
-events {{ worker_connections 4096; }}
-http {{
-  access_log {folder}/nginx-access.log;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
-  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  client_max_body_size 64m; keepalive_requests 100000000;
-  upstream behind {{ server 127.0.0.1:{upstream}; keepalive 256; keepalive_requests 100000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=1024;
-    location / {{
-      proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_buffering off; proxy_request_buffering off;
-    }}
-  }}
-}}
-"""
-_DARKROOM = """
-[proxy]
-state_dir = "state"
-workers = {workers}
-plugins = ["access_log", "signing", "image_edit", "sandbox"]
-[proxy.routes."/v1"]
-upstream = "http://127.0.0.1:{upstream}"
-"""
+README = ROOT / "benchmarks" / "README.md"
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+_QUICK = ("json", "latency", "streams", "up", "down")
 
 
-@dataclass
-class Target:
-    """One way to the upstream, running."""
-
-    name: str
-    port: int
-    tree: Tree | None  # None where there is no gateway
-
-
-@dataclass
-class Figures:
-    """What one workload came to on one target, round by round."""
-
-    rate: list[float] = field(default_factory=list)  # a second
-    cpu: list[float] = field(default_factory=list)  # milliseconds each
-    peak: list[float] = field(default_factory=list)  # MiB
-    p50: list[float] = field(default_factory=list)  # milliseconds, one connection
-    p99: list[float] = field(default_factory=list)
-
-
-@contextlib.contextmanager
-def targets(names: list[str], folder: Path) -> Iterator[list[Target]]:
-    """Start the upstream and every gateway asked for."""
-    with contextlib.ExitStack() as stack:
-        behind = free_port()
-        stack.enter_context(started([sys.executable, str(HERE / "upstream.py"), str(behind)], LOAD, folder, "upstream"))
-        wait_for(behind, folder / "upstream.log")
-        found: list[Target] = []
-        for name in names:
-            if name == "direct":
-                found.append(Target(name, behind, None))
-                continue
-            port = free_port()
-            command, cores = _command(name, port, behind, folder)
-            tree = stack.enter_context(started(command, cores, folder, name.replace(" ", "-")))
-            wait_for(port, folder / f"{name.replace(' ', '-')}.log")
-            found.append(Target(name, port, tree))
-        yield found
-
-
-def _command(name: str, port: int, behind: int, folder: Path) -> tuple[list[str], set[int]]:
-    if name == "nginx":
-        config = folder / "nginx.conf"
-        config.write_text(_NGINX.format(folder=folder, port=port, upstream=behind))
-        return ["nginx", "-p", str(folder), "-c", str(config)], GATEWAY
-    if name == "yardstick":
-        return [sys.executable, str(HERE / "yardstick.py"), str(port), str(behind)], GATEWAY
-    workers = 2 if name.endswith("2") else 1
-    config = folder / f"darkroom-{workers}.toml"
-    config.write_text(_DARKROOM.format(workers=workers, upstream=behind))
-    listen = f"127.0.0.1:{port}"
-    command = [sys.executable, "-m", "proxy_core", "run", "--config", str(config), "--listen", listen, "--log", "json"]
-    return command, GATEWAY | LOAD if workers > 1 else GATEWAY
-
-
-def measure(target: Target, workload: Workload, seconds: float, figures: Figures, folder: Path) -> None:
-    """One round of one workload on one target."""
-    if target.tree is not None:
-        target.tree.forget_peak()
-    before = target.tree.cpu() if target.tree else 0.0
-    run = press(target.port, workload, seconds * workload.share, LOAD, folder)
-    figures.rate.append(run.requests / run.seconds)
-    if target.tree is not None:
-        figures.cpu.append((target.tree.cpu() - before) / run.requests * 1000)
-        figures.peak.append(target.tree.peak())
-    if workload.name == "small JSON":
-        alone = press(target.port, workload, max(1.0, seconds / 3), LOAD, folder, connections=1)
-        figures.p50.append(alone.p50)
-        figures.p99.append(alone.p99)
-
-
-def calibrate() -> float:
-    """Milliseconds that a fixed piece of work takes: what it varies by is the machine's own noise."""
-    begun = time.perf_counter()
-    total = 0
-    for number in range(1_000_000):
-        total += number * number
-    return (time.perf_counter() - begun) * 1000
-
-
-def spread(values: list[float]) -> str:
-    """Half the range between the extremes, in per cent of the median."""
-    middle = statistics.median(values)
-    return f"±{(max(values) - min(values)) / 2 / middle * 100:.0f} %" if len(values) > 1 and middle else ""
-
-
-def report(found: dict[tuple[str, str], Figures], names: list[str], noise: list[float]) -> str:
-    lines = [f"The machine's own noise, a fixed piece of work timed between the runs: {spread(noise)}.", ""]
-    for workload in WORKLOADS:
-        rows = {name: found[name, workload.name] for name in names if (name, workload.name) in found}
-        if not rows:
-            continue
-        latency = workload.name == "small JSON"
-        lines += [f"**{workload.name}**, {workload.connections} at once", ""]
-        more = " added p50 ms | added p99 ms |" if latency else ""
-        lines.append(f"| | {workload.unit}s/s | of the yardstick | CPU ms each | of the yardstick | peak MiB |{more}")
-        lines.append("|---|---|---|---|---|---|" + ("---|---|" if latency else ""))
-        for name, figures in rows.items():
-            cells = [name, f"{statistics.median(figures.rate):.0f} {spread(figures.rate)}", _ratio(rows, name, "rate")]
-            if figures.cpu:
-                cells += [f"{statistics.median(figures.cpu):.3f} {spread(figures.cpu)}", _ratio(rows, name, "cpu")]
-                cells.append(f"{max(figures.peak):.0f}")
-            else:
-                cells += ["", "", ""]
-            if latency:
-                cells += [_added(rows, name, "p50"), _added(rows, name, "p99")]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _ratio(rows: dict[str, Figures], name: str, what: str) -> str:
-    """To the yardstick, round by round: neighbours in time share the machine's moods."""
-    if "yardstick" not in rows or name == "yardstick":
-        return ""
-    pairs = zip(getattr(rows[name], what), getattr(rows["yardstick"], what), strict=False)
-    ratios = [ours / theirs for ours, theirs in pairs if theirs]
-    return f"{statistics.median(ratios):.2f} {spread(ratios)}" if ratios else ""
-
-
-def _added(rows: dict[str, Figures], name: str, what: str) -> str:
-    if "direct" not in rows or name == "direct":
-        return ""
-    ours, theirs = statistics.median(getattr(rows[name], what)), statistics.median(getattr(rows["direct"], what))
-    return f"{ours - theirs:.2f}"
-
-
-def _versions(rounds: int, seconds: float) -> str:
-    known = [f"Python {platform.python_version()}", f"{os.cpu_count()} cores, {platform.machine()}"]
-    known += [f"{name} {importlib.metadata.version(name)}" for name in ("aiohttp", "uvloop", "orjson")]
-    if shutil.which("nginx"):
-        told = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=False).stderr
-        known.append(told.strip().rpartition("/")[2].join(["nginx ", ""]))
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE)
-    if asked.returncode == 0:
-        known.append(f"commit {asked.stdout.strip()}")
-    return f"{datetime.now(UTC):%Y-%m-%d}; {', '.join(known)}; {rounds} rounds of {seconds:g} s."
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="benchmarks.passthrough", description=__doc__)
-    every = ["direct", "nginx", "yardstick", "darkroom", "darkroom, workers = 2"]
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one workload on one target in one round")
-    kinds = [one.name for one in WORKLOADS]
-    parser.add_argument("--targets", nargs="*", choices=every, default=every, metavar="TARGET", help=f"of {', '.join(every)}")
-    parser.add_argument("--workloads", nargs="*", choices=kinds, default=kinds, metavar="KIND", help=f"of {', '.join(kinds)}")
-    parser.add_argument("--quick", action="store_true", help="one round of one second: shows that it works, measures nothing")
-    parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.md")
-    args = parser.parse_args(argv)
-    if args.quick:
-        args.rounds, args.seconds = 1, 1.0
-    if not shutil.which("wrk"):
-        print("wrk is missing; on Debian: apt-get install wrk nginx", file=sys.stderr)
-        return 2
-    names = [name for name in args.targets if name != "nginx" or shutil.which("nginx")]
-    if os.cpu_count() == 1:
-        print("one core: gateway and load share it, and figures mean little", file=sys.stderr)
-        GATEWAY.update({0})
-        LOAD.clear()
-        LOAD.add(0)
-    found: dict[tuple[str, str], Figures] = {}
-    noise: list[float] = []
-    with tempfile.TemporaryDirectory() as name, targets(names, Path(name)) as ready:
-        for number in range(args.rounds):
-            for workload in WORKLOADS:
-                if workload.name not in args.workloads:
-                    continue
-                for target in ready:
-                    noise.append(calibrate())
-                    figures = found.setdefault((target.name, workload.name), Figures())
-                    measure(target, workload, args.seconds, figures, Path(name))
-            print(f"round {number + 1} of {args.rounds} done", file=sys.stderr)
-    made = f"{_versions(args.rounds, args.seconds)}\n\n{report(found, names, noise)}"
-    print(made)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 good, 1 if a run failed, 2 for a wrong call."""
+    args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    commands = [*COMMANDS, *map(elsewhere, args.also)]
+    if args.targets:
+        commands = [command for command in commands if command.name in args.targets or command.cwd != ROOT]
+    quick = _QUICK if args.quick else ()
+    workloads = [one for one in WORKLOADS if one.name in (args.workloads or quick or [each.name for each in WORKLOADS])]
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, Started(Path(folder)) as started:
+            if args.profile:
+                print(profile(started, Path(folder), args.profile, args.seconds or 5))
+                return 0
+            bench = Bench(started, Path(folder), commands, args.generator or load.generator())
+            bench.run(workloads, args.rounds or (1 if args.quick else 5), args.seconds or (1 if args.quick else None))
+    except KeyboardInterrupt:
+        print("interrupted; everything that was started has been ended", file=sys.stderr)
+        return 130
+    except (Broken, WrongAnswer) as error:
+        print(error, file=sys.stderr)
+        return 1
+    text = bench.report(workloads)
+    print(text)
     if args.write:
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{made}{END}{rest.partition(END)[2]}", encoding="utf-8")
-    return 0
+        _write(text)
+    return 1 if bench.faults else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.passthrough", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round: whether it works, not how fast")
+    parser.add_argument("--rounds", type=int, metavar="N", help="default: 5")
+    parser.add_argument("--seconds", type=int, metavar="N", help="of each run; default: as each workload says, 2")
+    parser.add_argument("--workloads", nargs="+", choices=[one.name for one in WORKLOADS], metavar="NAME",
+                        help=", ".join(one.name for one in WORKLOADS))
+    parser.add_argument("--targets", nargs="+", choices=[one.name for one in COMMANDS], metavar="NAME",
+                        help=", ".join(one.name for one in COMMANDS) + "; the upstream is always measured directly too")
+    parser.add_argument("--also", action="append", type=Path, default=[], metavar="CHECKOUT",
+                        help="Darkroom of another checkout as one more target, for before and after; may be repeated")
+    parser.add_argument("--generator", choices=("wrk", "builtin"), help="default: wrk where it is installed")
+    parser.add_argument("--profile", nargs="?", const="json", choices=[one.name for one in WORKLOADS], metavar="WORKLOAD",
+                        help="print what costs most in Darkroom and in the yardstick under one workload (json), and stop")
+    parser.add_argument("--write", action="store_true", help="put the figures into benchmarks/README.md")
+    return parser
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class Bench:
+    """One whole measurement."""
+
+    def __init__(self, started: Started, folder: Path, commands: Sequence[Command], generator: str) -> None:
+        self._folder = folder
+        self._generator = generator
+        self._cores = allowed()
+        # The gateway has a core to itself; everything else shares the others.
+        self._gateway, self._others = self._cores[:1], self._cores[1:] or self._cores
+        self.notes: list[str] = []
+        self.faults: list[str] = []
+        self.runs: dict[tuple[str, str], list[Figures]] = {}
+        self._calibration: dict[int, list[float]] = {core: [] for core in {self._gateway[0], self._others[0]}}
+        self._began = dt.datetime.now(dt.UTC)
+        self._seconds = 0.0
+        self._upstream = started.start(UPSTREAM, self._others)
+        self._targets = [self._upstream]
+        for command in commands:
+            cores = self._cores if command.all_cores else self._gateway
+            try:
+                self._targets.append(started.start(command, cores, self._upstream.port))
+            except Missing as missing:
+                self.notes.append(f"{command.title}: skipped, {missing}")
+                _say(self.notes[-1])
+        if len(self._cores) == 1:
+            self.notes.append("There is one core only: gateway, upstream and clients share it, and the figures mean little")
+
+    def run(self, workloads: Sequence[Workload], rounds: int, seconds: int | None) -> None:
+        begun = time.monotonic()
+        sizes = {(w.name, t.name): load.probe(w, t.port) for w in workloads for t in self._targets}
+        for target in self._targets:
+            load.run(WORKLOADS[0], target.port, 1, self._folder, self._others, self._generator)  # caches, connections
+        for number in range(rounds):
+            for workload in workloads:
+                for target in self._targets:
+                    figures = self._one(workload, target, seconds or workload.seconds, sizes[workload.name, target.name])
+                    self.runs.setdefault((workload.name, target.name), []).append(figures)
+                    what = f"round {number + 1} of {rounds}, {workload.name}, {target.name}"
+                    if figures.fault:
+                        self.faults.append(f"{what}: {figures.fault}")
+                    _say(f"{what}: {figures.fault or f'{figures.rate:.1f} {workload.unit}/s, {figures.cpu:.3f} CPU ms'}")
+        self._seconds = time.monotonic() - begun
+
+    def _one(self, workload: Workload, target: Target, seconds: int, size: int) -> Figures:
+        for core, taken in self._calibration.items():
+            taken.append(calibrate(core))
+        lines = target.lines() if target.logs else 0
+        carried = self._carried()
+        reset_peak(target.pids)
+        before = Meter.read(target.pids)
+        seen = load.run(workload, target.port, seconds, self._folder, self._others, self._generator)
+        after = Meter.read(target.pids)
+        highest = peak(target.pids)
+        time.sleep(0.1)  # what was cut ends, and is logged
+        units = float(seen.requests)
+        if workload.by_bytes:
+            units = (self._carried() - carried) / BODY if len(workload.body) == BODY else seen.bytes / size
+        fault = seen.fault
+        if target.process.poll() is not None:
+            fault = f"{target.name} has ended, with status {target.process.returncode}"
+        elif target.logs and not fault and target.lines() - lines < seen.requests:
+            fault = f"only {target.lines() - lines} lines were logged of {seen.requests} requests"
+        return Figures(
+            rate=units / seen.seconds,
+            cpu=(after.cpu - before.cpu) * 1000 / units if units else 0.0,
+            p50=seen.p50,
+            p99=seen.p99,
+            peak=highest,
+            waited=(after.waited - before.waited) / seen.seconds,
+            fault=fault,
+        )
+
+    def _carried(self) -> int:
+        return int(load.ask(self._upstream.port, "/received"))
+
+    def report(self, workloads: Sequence[Workload]) -> str:
+        titles = {target.name: target.title for target in self._targets}
+        rounds = max(map(len, self.runs.values()))
+        lines = [f"{self._began:%Y-%m-%d}, {rounds} rounds, {self._seconds:.0f} s. {_versions(self._generator)}", ""]
+        lines += [f"- {note}." for note in [*self._noise(), *self.notes]]
+        lines += [f"- Failed, and left out: {fault}." for fault in self.faults]
+        return "\n".join([*lines, "", *(table(workload, titles, self.runs) for workload in workloads)])
+
+    def _noise(self) -> list[str]:
+        said = []
+        for core, taken in self._calibration.items():
+            whose = "the gateway's core" if core == self._gateway[0] else "the core of upstream and clients"
+            quartiles = statistics.quantiles(taken, n=4) if len(taken) > 1 else [taken[0]] * 3
+            apart = 100 * (quartiles[2] - quartiles[0]) / quartiles[1]
+            said.append(
+                f"Noise: a fixed loop took {quartiles[1]:.1f} ms on {whose}{spread(taken)}, "
+                f"half of {len(taken)} times within {apart:.0f} %"
+            )
+        alone = [run.waited for (_, name), runs in self.runs.items() for run in runs if name not in (DIRECT, "darkroom-2")]
+        if alone:
+            said.append(
+                f"Noise: a gateway that was ready to run waited for its core {100 * statistics.median(alone):.1f} % of "
+                f"the time in the middle run, {100 * max(alone):.1f} % in the worst"
+            )
+        return said
+
+
+def _versions(generator: str) -> str:
+    python = ".".join(map(str, sys.version_info[:3]))
+    found = [f"Python {python}", *(f"{name} {version(name)}" for name in ("aiohttp", "uvloop"))]
+    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if nginx is not None:
+        told = subprocess.run([nginx, "-v"], capture_output=True, text=True).stderr
+        found += ["nginx " + match[1] for match in [re.search(r"nginx/(\S+)", told)] if match]
+    git = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True)
+    commit = git.stdout.strip() or "unknown"
+    clients = "wrk" if generator == "wrk" else "the generator written in Python (wrk is not installed: rates are its own limit)"
+    return f"{', '.join(found)}; {len(allowed())} of {os.cpu_count()} cores; commit {commit}; clients: {clients}."
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _write(text: str) -> None:
+    readme = README.read_text(encoding="utf-8")
+    before, _, rest = readme.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    README.write_text(f"{before}{_BEGIN}\n\n{text.rstrip()}\n\n{_END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,85 +1,113 @@
-"""The upstream behind every gateway: answers that were made beforehand, so that it costs next to nothing.
+"""The upstream that everything is measured against: a bare protocol that answers bytes made beforehand.
 
-`python upstream.py PORT`. POST /v1/chat/completions is answered with small JSON, POST /v1/events with 50 server-sent events two
-milliseconds apart, POST /v1/upload reads a body of any size, GET /v1/download sends 10 MB.
+It is strict where that is cheap: what it does not know, a chunked request or a body of the wrong length is no 200.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
+from collections.abc import Iterator
+from typing import cast
 
-import orjson
 import uvloop
 
-EVENTS, GAP = 50, 0.002
-DOWNLOAD = 10 * 1024 * 1024
+from .workloads import ANSWER, CHAT, FILES, GAP, LARGE, REQUEST, STREAM, STREAM_REQUEST, TAKEN
 
-_JSON = orjson.dumps({"id": "chatcmpl-1", "object": "chat.completion", "choices": [{"message": {"content": "word " * 100}}]})
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n"
-SMALL = _HEAD % b"application/json" + b"Content-Length: %d\r\n\r\n" % len(_JSON) + _JSON
-_EVENT = b"data: " + orjson.dumps({"choices": [{"delta": {"content": "word " * 8}}]}) + b"\n\n"
-EVENT = b"%x\r\n" % len(_EVENT) + _EVENT + b"\r\n"
-STREAM = _HEAD % b"text/event-stream" + b"Transfer-Encoding: chunked\r\n\r\n"
-LARGE = _HEAD % b"application/octet-stream" + b"Content-Length: %d\r\n\r\n" % DOWNLOAD
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
-class Upstream(asyncio.Protocol):
-    """One connection, kept alive. Requests come one after another, as gateways send them."""
+def _whole(body: bytes, kind: bytes = b"application/json", status: bytes = b"200 OK") -> bytes:
+    return b"HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (status, kind, len(body), body)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+_CHAT_LINE = f"POST {CHAT} HTTP/1.1\r\n".encode()
+_UP_LINE = f"POST {FILES} HTTP/1.1\r\n".encode()
+_DOWN_LINE = f"GET {FILES} HTTP/1.1\r\n".encode()
+_COUNT_LINE = b"GET /received HTTP/1.1\r\n"
+
+_JSON = _whole(ANSWER)
+_UP = _whole(TAKEN)
+_DOWN = _whole(LARGE, b"application/octet-stream")
+_REFUSED = _whole(b"", status=b"400 Bad Request")
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_EVENTS = [_HEAD + _chunk(STREAM[0]), *map(_chunk, STREAM[1:-1]), _chunk(STREAM[-1]) + b"0\r\n\r\n"]
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection. Requests are not pipelined, so one is in hand at a time."""
+
+    received = 0  # bytes of large bodies, over all connections: what a cut upload has carried counts too
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.WriteTransport = transport  # type: ignore[assignment]  # uvloop's is no subclass
+        self._transport = cast("asyncio.Transport", transport)
         self._head = b""
-        self._left = 0  # bytes of the body still to come; -1 until the end of a chunked one
-        self._path = b""
+        self._kept = b""  # of a small body
+        self._missing = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self._left == 0:
-            self._head += data
-            head, end, rest = self._head.partition(b"\r\n\r\n")
-            if not end:
-                return
-            self._head = b""
-            self._path = head.split(b" ", 2)[1]
-            lowered = head.lower()
-            if b"transfer-encoding: chunked" in lowered:
-                self._left = -1
-            else:
-                _, found, length = lowered.partition(b"content-length: ")
-                self._left = int(length.partition(b"\r\n")[0]) if found else 0
-            data = rest
-        if self._left < 0:
-            if not data.endswith(b"0\r\n\r\n"):
-                return
-            self._left = 0
-        else:
-            self._left -= len(data)
-        if self._left == 0:
-            self._answer()
-
-    def _answer(self) -> None:
-        if self._path == b"/v1/events":
-            self._transport.write(STREAM)
-            asyncio.get_running_loop().call_later(GAP, self._event, EVENTS)
-        elif self._path == b"/v1/download":
-            self._transport.write(LARGE + b"x" * DOWNLOAD)
-        else:
-            self._transport.write(SMALL)
-
-    def _event(self, left: int) -> None:
-        if self._transport.is_closing():
+        if self._missing:
+            self._body(data)
             return
-        self._transport.write(EVENT)
-        if left > 1:
-            asyncio.get_running_loop().call_later(GAP, self._event, left - 1)
+        self._head += data
+        head, end, rest = self._head.partition(b"\r\n\r\n")
+        if not end:
+            return
+        self._head = head + b"\r\n"
+        length = _LENGTH.search(self._head)
+        self._missing = int(length[1]) if length else 0
+        self._kept = b""
+        if self._missing and not rest:
+            return
+        self._body(rest)
+
+    def _body(self, data: bytes) -> None:
+        self._missing -= len(data)
+        if self._head.startswith(_UP_LINE):
+            _Connection.received += len(data)
         else:
-            self._transport.write(b"0\r\n\r\n")
+            self._kept += data
+        if self._missing <= 0:
+            head, self._head = self._head, b""
+            self._answer(head)
+
+    def _answer(self, head: bytes) -> None:
+        if head.startswith(_CHAT_LINE) and self._kept == REQUEST:
+            self._transport.write(_JSON)
+        elif head.startswith(_CHAT_LINE) and self._kept == STREAM_REQUEST:
+            self._stream(iter(_EVENTS))
+        elif head.startswith(_UP_LINE) and b"\r\ncontent-length: %d\r\n" % len(LARGE) in head.lower():
+            self._transport.write(_UP)
+        elif head.startswith(_DOWN_LINE):
+            self._transport.write(_DOWN)
+        elif head.startswith(_COUNT_LINE):
+            self._transport.write(_whole(b"%d" % _Connection.received))
+        else:
+            self._transport.write(_REFUSED)
+
+    def _stream(self, events: Iterator[bytes]) -> None:
+        event = next(events, None)
+        if event is not None:
+            self._transport.write(event)
+            self._timer = self._loop.call_later(GAP, self._stream, events)
 
 
 async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=1024)
+    server = await asyncio.get_running_loop().create_server(_Connection, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(int(sys.argv[1])))

@@ -1,11 +1,12 @@
-"""The yardstick: the barest aiohttp proxy that streams both ways with `ClientSession`, on the same event loop as Darkroom.
+"""The yardstick: the barest aiohttp proxy that streams both ways. No router, no log, no limits, no errors shaped.
 
-`python yardstick.py PORT UPSTREAM_PORT`. No router, no log, no limits, no checks: what is left is what aiohttp costs.
+What Darkroom costs above it is what Darkroom does; what it costs itself is aiohttp.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 import aiohttp
@@ -14,31 +15,46 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-_HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "host"}
+# Without these a proxy is not one: they speak of one connection only.
+_HOP_BY_HOP = frozenset({"connection", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"})
 
 
-async def _serve(port: int, upstream: int) -> None:
+def _passed(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP)
+
+
+async def _serve(port: int, upstream: str) -> None:
     async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0), auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        timeout=aiohttp.ClientTimeout(total=None),
     ) as session:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            headers = CIMultiDict((name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP)
-            url = URL(f"http://127.0.0.1:{upstream}{request.raw_path}", encoded=True)
-            data = request.content if request.body_exists else None
-            async with session.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
-                fields = CIMultiDict((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP)
-                response = web.StreamResponse(status=answer.status, headers=fields)
+            async with session.request(
+                request.method,
+                URL(upstream + request.raw_path, encoded=True),
+                headers=_passed(request.headers),  # type: ignore[arg-type]  # the read-only view of one
+                data=request.content if request.body_exists else None,
+                allow_redirects=False,
+            ) as answer:
+                response = web.StreamResponse(status=answer.status, headers=_passed(answer.headers))  # type: ignore[arg-type]
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()
-                return response
+            return response
 
-        server = web.Server(handle, auto_decompress=False, access_log=None, handler_cancellation=True)
-        listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", port, backlog=1024)
-        await listening.serve_forever()
+        runner = web.ServerRunner(web.Server(handle, access_log=None, auto_decompress=False))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        await stop.wait()
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        loop.run(_serve(int(sys.argv[1]), sys.argv[2]))

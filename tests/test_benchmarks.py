@@ -1,0 +1,119 @@
+"""The benchmark runs, checks the answers it counts, and ends what it started. How fast anything is, is no test's business."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("uvloop", reason="the benchmark's servers run on uvloop")
+if not sys.platform.startswith("linux"):
+    pytest.skip("the benchmark reads /proc", allow_module_level=True)
+
+from benchmarks.passthrough import load
+from benchmarks.passthrough.meters import allowed, family
+from benchmarks.passthrough.tables import Figures, ratios, spread, table
+from benchmarks.passthrough.targets import UPSTREAM, Broken, Command, Started
+from benchmarks.passthrough.workloads import WORKLOADS
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-m", "benchmarks.passthrough"]
+
+
+def bench(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *args], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    "generator",
+    ["builtin", pytest.param("wrk", marks=pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed"))],
+)
+def test_a_quick_run_gives_a_table(generator: str) -> None:
+    done = bench("--quick", "--targets", "yardstick", "darkroom", "--workloads", "json", "--generator", generator)
+    assert done.returncode == 0, done.stderr
+    heads, _, *rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in heads.split("|")][1:3] == ["target", "requests/s"]
+    assert [row.split("|")[1].strip() for row in rows] == [
+        "no proxy",
+        "barest aiohttp proxy",
+        "Darkroom, shipped plugins, access log",
+    ]
+    for row in rows[1:]:
+        rate, _, cpu, _, peak = (cell.strip() for cell in row.split("|")[2:7])
+        assert float(rate.replace(",", "")) > 0
+        assert float(cpu) > 0
+        assert float(peak) > 1
+    assert "Noise: " in done.stdout
+    assert "Failed" not in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="nginx is not installed")
+def test_every_workload_through_nginx(tmp_path: Path) -> None:
+    from benchmarks.passthrough.targets import COMMANDS
+
+    nginx = next(one for one in COMMANDS if one.name == "nginx")
+    with Started(tmp_path) as started:
+        upstream = started.start(UPSTREAM, allowed())
+        target = started.start(nginx, allowed(), upstream.port)
+        for workload in WORKLOADS:
+            assert load.probe(workload, target.port) > len(workload.answer)
+
+
+def test_a_wrong_answer_is_never_a_figure(tmp_path: Path) -> None:
+    with Started(tmp_path) as started:
+        upstream = started.start(UPSTREAM, allowed())
+        workload = WORKLOADS[0]
+        other = type(workload)(**{**vars(workload), "body": b"{}"})  # which the upstream does not know
+        with pytest.raises(load.WrongAnswer, match="400"):
+            load.probe(other, upstream.port)
+        assert "400" in load.run(other, upstream.port, 1, tmp_path, allowed(), "builtin").fault
+        if shutil.which("wrk"):
+            assert "status errors" in load.run(other, upstream.port, 1, tmp_path, allowed(), "wrk").fault
+
+
+def test_failed_runs_are_named_and_left_out() -> None:
+    workload = WORKLOADS[0]
+    runs = {
+        ("json", "yardstick"): [Figures(rate=100, cpu=1), Figures(rate=100, cpu=1)],
+        ("json", "darkroom"): [Figures(rate=90, cpu=2), Figures(rate=1, cpu=9, fault="2 read errors")],
+    }
+    text = table(workload, {"darkroom": "Darkroom"}, runs)
+    assert "**1 of 2 runs failed**" in text
+    assert "| 90 | 90 % | 2 | 50 % |" in text
+    assert ratios(runs, "json", "darkroom", lambda run: run.rate) == [90]
+
+
+def test_a_spread_is_the_distance_of_the_extremes_from_the_median() -> None:
+    assert spread([90, 100, 120]) == " (\N{MINUS SIGN}10 +20 %)"
+    assert spread([100]) == ""
+
+
+def test_what_does_not_serve_says_why(tmp_path: Path) -> None:
+    silent = Command("silent", "silent", lambda *where: [sys.executable, "-c", "raise SystemExit('no port for me')"])
+    with Started(tmp_path) as started, pytest.raises(Broken, match="no port for me"):
+        started.start(silent, allowed())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_no_process_behind(number: signal.Signals) -> None:
+    arguments = ["--targets", "yardstick", "--workloads", "json", "--generator", "builtin"]
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 30
+        while len(children := family(process.pid)) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(children) == 3, "the upstream and the yardstick run"
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, told
+    assert re.search("everything that was started has been ended", told)
+    assert not [pid for pid in children if os.path.exists(f"/proc/{pid}")]
