@@ -162,7 +162,9 @@ async def serve(
             if stall:
                 await stack.enter_async_context(Stalls(stall, lambda: server.loaded.by_name))
             await orders.stop.wait()
+        limits = server.loaded.config.proxy.limits
         told("stopping")
+        log.info("stopping: requests in flight have up to %g s to end; a second signal cuts them", limits.drain)
         await server.drain()
 
 
@@ -200,19 +202,12 @@ async def run_alone(path: Path, loaded: Loaded, load: Callable[[Path], Loaded], 
     def told(outcome: str) -> None:
         if outcome == "ready":
             announce(server.addresses, loaded)
-        if outcome == "stopping":
-            stopping(server.loaded.config.proxy)
         notify("STOPPING=1" if outcome == "stopping" else "READY=1")
 
     with by_signals(orders):
         async with while_open(watch.run(), "watch"):
             await serve(server, orders, reread, told)
     return 0
-
-
-def stopping(proxy: ProxyConfig) -> None:
-    """Log what happens now."""
-    log.info("stopping: requests in flight have up to %g s to end; a second signal cuts them", proxy.limits.drain)
 
 
 def announce(addresses: Sequence[object], loaded: Loaded) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from .config import read
 from .listen import address_of, bound
 from .loader import Loaded, load_text
-from .service import Orders, Watch, announce, by_signals, fixed_at_start, notify, refused, stopping, while_open
+from .service import Orders, Watch, announce, by_signals, fixed_at_start, notify, refused, while_open
 from .worker import Channel
 
 log = logging.getLogger("darkroom")
@@ -211,7 +211,7 @@ class Supervisor:
     async def _stop(self, ended: asyncio.Future[Any]) -> None:
         self._stopping.set()
         limits = self._loaded.config.proxy.limits
-        stopping(self._loaded.config.proxy)
+        log.info("stopping: requests in flight have up to %g s to end; a second signal cuts them", limits.drain)
         self._order("stop")
         try:
             await asyncio.wait_for(asyncio.shield(ended), limits.shutdown_delay + limits.drain + SPARE)
