@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pstats
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import load
@@ -14,6 +14,8 @@ from .workloads import WORKLOADS
 
 _SHOWN = 30
 
+Found = dict[tuple[str, int, str], tuple[int, float, float]]
+
 
 def profile(started: Started, folder: Path, name: str, seconds: int) -> str:
     """cProfile makes a call cost more than it does and cannot see into C: read it for what is called, and for ranks."""
@@ -22,35 +24,58 @@ def profile(started: Started, folder: Path, name: str, seconds: int) -> str:
     upstream = started.start(UPSTREAM, others)
     kind = load.generator()
     texts = []
-    for command, out in (_yardstick(folder), _darkroom(folder)):
+    for make in (_yardstick, _darkroom):
+        idle = _profiled(started, make(folder, "idle"), gateway, upstream.port)
+        command, out = make(folder, "busy")
         target = started.start(command, gateway, upstream.port)
         load.probe(workload, target.port)
         seen = load.run(workload, target.port, seconds, folder, others, kind)
         end(target.process)
-        texts.append("\n".join(_lines(command.title, out, seen.requests)))
+        texts.append("\n".join(_lines(command.title, _less(_read(out), idle), seen.requests)))
     return "\n\n".join(texts)
 
 
-def _darkroom(folder: Path) -> tuple[Command, Path]:
-    out = folder / "darkroom.profile"
-    return profiled(out), out
+def _profiled(started: Started, made: tuple[Command, Path], cores: Sequence[int], upstream: int) -> Found:
+    """What starting and ending costs, which is no request's."""
+    command, out = made
+    end(started.start(command, cores, upstream).process)
+    return _read(out)
 
 
-def _yardstick(folder: Path) -> tuple[Command, Path]:
-    out = folder / "yardstick.profile"
+def _read(out: Path) -> Found:
+    """(calls, own seconds, seconds with callees) of each function."""
+    stats = vars(pstats.Stats(str(out)))["stats"]
+    return {place: (calls, own, whole) for place, (_, calls, own, whole, _) in stats.items()}
+
+
+def _less(busy: Found, idle: Found) -> Found:
+    less: Found = {}
+    for place, (calls, own, whole) in busy.items():
+        before = idle.get(place, (0, 0.0, 0.0))
+        less[place] = calls - before[0], own - before[1], whole - before[2]
+    return less
+
+
+def _darkroom(folder: Path, name: str) -> tuple[Command, Path]:
+    out = folder / f"darkroom-{name}.profile"
+    return profiled(out, f"darkroom-{name}"), out
+
+
+def _yardstick(folder: Path, name: str) -> tuple[Command, Path]:
+    out = folder / f"yardstick-{name}.profile"
     before = [sys.executable, "-m", "cProfile", "-o", str(out), "-m"]
-    return Command("yardstick", "barest aiohttp proxy, profiled", lambda *where: [*before, *yardstick(*where)[2:]]), out
+    title = "barest aiohttp proxy, profiled"
+    return Command(f"yardstick-{name}", title, lambda *where: [*before, *yardstick(*where)[2:]]), out
 
 
-def _lines(title: str, out: Path, requests: int) -> Iterator[str]:
+def _lines(title: str, found: Found, requests: int) -> Iterator[str]:
     """The functions that cost most by themselves, in microseconds a request."""
-    found: dict[tuple[str, int, str], tuple[int, int, float, float, object]] = vars(pstats.Stats(str(out)))["stats"]
     each = 1e6 / max(requests, 1)
-    total = sum(own for _, _, own, _, _ in found.values())
+    total = sum(own for _, own, _ in found.values())
     yield f"{title}: {requests} requests, {total * each:.0f} us each under the profiler"
     yield f"{'own us':>8} {'with callees':>12} {'calls':>7}  function"
-    ordered = sorted(found.items(), key=lambda item: item[1][2], reverse=True)
-    for (file, line, function), (_, calls, own, whole, _) in ordered[:_SHOWN]:
+    ordered = sorted(found.items(), key=lambda item: item[1][1], reverse=True)
+    for (file, line, function), (calls, own, whole) in ordered[:_SHOWN]:
         yield f"{own * each:8.1f} {whole * each:12.1f} {calls / max(requests, 1):7.2f}  {_place(file, line)}{function}"
 
 

@@ -136,10 +136,10 @@ def _darkroom(workers: int = 1, root: Path = ROOT, before: Sequence[str] = ()) -
     return make
 
 
-def profiled(out: Path) -> Command:
+def profiled(out: Path, name: str) -> Command:
     """Darkroom under cProfile, which writes to `out` when the proxy ends."""
     before = [sys.executable, "-m", "cProfile", "-o", str(out), "-m", "proxy_core"]
-    return Command("darkroom", "Darkroom, profiled", _darkroom(before=before), logs=True)
+    return Command(name, "Darkroom, profiled", _darkroom(before=before), logs=True)
 
 
 UPSTREAM = Command("direct", "no proxy", module("upstream"))
