@@ -198,7 +198,12 @@ def _health(args: argparse.Namespace) -> int:
     config, faults = examine(*parse(read(args.config), args.config))
     if faults and args.listen is None:
         raise ConfigError([fault for fault in faults if fault.where.startswith("proxy")] or faults)
-    ready, said = ask(config.addresses(args.listen), tls=config.proxy.tls is not None, timeout=args.timeout)
+    try:
+        addresses = config.addresses(args.listen)
+    except ValueError as error:
+        print(str(error), file=sys.stderr)
+        return 2
+    ready, said = ask(addresses, tls=config.proxy.tls is not None, timeout=args.timeout)
     print(said, file=sys.stdout if ready else sys.stderr)
     return 0 if ready else 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -63,19 +64,34 @@ def bound(addresses: Sequence[Address], mode: int) -> Iterator[list[socket.socke
 def _bind_tcp(address: Address, stack: contextlib.ExitStack) -> list[socket.socket]:
     """One socket for each address that the host has; all on one port, also where it is chosen freely."""
     port = address.port
-    sockets = []
-    found = socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, kind, protocol, _, where in dict.fromkeys(found):
-        one = stack.enter_context(socket.socket(family, kind, protocol))
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    found = dict.fromkeys(socket.getaddrinfo(address.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+    for family, kind, protocol, _, where in found:
+        try:
+            one = stack.enter_context(socket.socket(family, kind, protocol))
+        except OSError as error:
+            if error.errno != errno.EAFNOSUPPORT:
+                raise
+            missing = error
+            continue
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # Each family has its own entry in `listen`: a system's default would decide otherwise.
             one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        one.bind((where[0], port, *where[2:]))
+        try:
+            one.bind((where[0], port, *where[2:]))
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or len(found) == 1:
+                raise
+            missing = error  # a name may have an address of a family that this machine has not: localhost in a container
+            continue
         port = port or one.getsockname()[1]
         one.listen(BACKLOG)
         one.setblocking(False)
         sockets.append(one)
+    if missing is not None and not sockets:
+        raise missing
     return sockets
 
 
@@ -88,8 +104,7 @@ def _bind_unix(path: Path, mode: int, stack: contextlib.ExitStack) -> list[socke
         one.bind(str(path))
     finally:
         os.umask(before)
-    inode = path.stat().st_ino
-    stack.callback(_remove, path, inode)
+    stack.callback(_remove, path, _mark(path))
     path.chmod(mode)
     one.listen(BACKLOG)
     one.setblocking(False)
@@ -104,15 +119,24 @@ def _remove_stale(path: Path) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # one whose queue is full answers nobody, and is alive
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
+        except OSError:
+            return
 
 
-def _remove(path: Path, inode: int) -> None:
+def _mark(path: Path) -> tuple[int, int]:
+    """What tells one socket file from another. The inode alone does not: it is given again once it is free."""
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _remove(path: Path, mark: tuple[int, int]) -> None:
     with contextlib.suppress(OSError):
-        if path.lstat().st_ino == inode:  # another process may have put its own there since
+        if _mark(path) == mark:  # another process may have put its own there since
             path.unlink()
 
 

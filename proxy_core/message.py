@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, overload, runtime_checkable
 
 import orjson
@@ -230,6 +231,8 @@ class Body:
         data = bytearray()
         async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:
+                if len(chunk) == self.size:
+                    return Body(chunk)  # all of it at once, as a small body comes
                 if len(data) + len(chunk) > limit:
                     raise TooLarge(f"the body is longer than the limit of {limit} bytes")
                 if self.size is None:
@@ -490,7 +493,7 @@ class Request:
     body: Body
     origin: URL | None = None
 
-    @property
+    @cached_property
     def path(self) -> str:
         return self.target.partition("?")[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -13,6 +14,8 @@ from .config import Limits
 from .errors import BodyTimeout, ClientError, Overloaded, ProxyError
 
 log = logging.getLogger("darkroom")
+
+LINGER = 5.0  # seconds that a client has at the end to close too, or to go on reading; over TLS both sides say so
 
 
 class HttpServer(web.Server):
@@ -24,8 +27,9 @@ class HttpServer(web.Server):
             handler_cancellation=True,  # a client that leaves cancels its handler, and so the upstream
             auto_decompress=False,  # bodies pass as they came; `Request.decoded` is for who wants to read one
             access_log=None,
-            lingering_time=5.0,  # seconds that a client which still sends may go on, so that it reads the early answer
+            lingering_time=LINGER,  # in which a client that still sends may go on, so that it reads the early answer
         )
+        self._coming: WeakKeyDictionary[_HttpProtocol, float] = WeakKeyDictionary()  # accepted, but in a TLS handshake yet
         self._change: asyncio.Future[None] | None = None
         self.ending = False  # whether each connection is closed with its next answer
         self.bound(limits)
@@ -46,16 +50,31 @@ class HttpServer(web.Server):
         return len(self._connections)
 
     def __call__(self) -> web.RequestHandler:
-        return _HttpProtocol(self, loop=self._loop, **self._kwargs)
+        made = _HttpProtocol(self, loop=self._loop, **self._kwargs)
+        self._coming[made] = self._loop.time()
+        return made
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        self._coming.pop(handler, None)  # type: ignore[call-overload]  # each is one of ours
+        super().connection_made(handler, transport)
+
+    def _awaits(self, now: float, grace: float) -> bool:
+        """Whether there is a connection, or one has been coming for less than `grace` seconds."""
+        # For longer it would not do: nobody tells of a handshake that has failed.
+        return bool(self._connections) or any(now - since < grace for since in self._coming.values())
 
     async def end_connections(self, grace: float) -> None:
         """Wait until every connection has ended by itself: a busy one after its answer, an idle one `grace` seconds after its
-        last, in which a request that is on its way may still come. aiohttp's own way would drop what uploads still send."""
-        while self._connections:
-            now = self._loop.time()
-            for one in self.connections:
-                if isinstance(one, _HttpProtocol) and one.idle and one.idle_for(now) >= grace:
+        last, in which a request (or the TLS handshake before it) that is on its way may still come. aiohttp's own way would
+        drop what uploads still send."""
+        closing: dict[web.RequestHandler, float] = {}
+        while self._awaits(now := self._loop.time(), grace):
+            for one, transport in list(self._connections.items()):
+                if isinstance(one, _HttpProtocol) and one not in closing and one.idle and one.idle_for(now) >= grace:
+                    closing[one] = now
                     one.force_close()
+                elif now - closing.get(one, now) >= LINGER and not transport.get_write_buffer_size():
+                    transport.abort()
             await self._changed(0.05)
 
     async def cut_connections(self) -> None:
@@ -90,7 +109,7 @@ class _HttpProtocol(web.RequestHandler):
     answered before. Here a head must be whole `head_timeout` seconds after the connection, or its first byte, came.
     """
 
-    __slots__ = ("_head_began", "_head_timer", "_server", "head_time")
+    __slots__ = ("__weakref__", "_head_began", "_head_timer", "_server", "head_time")
 
     def __init__(self, server: HttpServer, **more: Any) -> None:
         super().__init__(server, **more)

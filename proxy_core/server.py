@@ -17,7 +17,8 @@ from aiohttp import web
 from yarl import URL
 
 from .chain import answer
-from .config import Tls
+from .client import HttpTransport
+from .config import Limits, Tls
 from .errors import ConfigError, Fault, Overloaded
 from .listen import BACKLOG, Address, address_of, bound
 from .loader import Loaded
@@ -25,7 +26,7 @@ from .message import Exchange, Memory, Response
 from .protocol import HttpServer
 from .stage import Stage
 from .state import State
-from .upstream import ClientTransport, Transport
+from .upstream import Transport
 from .wire import Writer, receive
 
 log = logging.getLogger("darkroom")
@@ -49,19 +50,20 @@ class Server:
         *,
         sockets: Sequence[socket.socket] | None = None,
         listen: str | None = None,
-        transport: Callable[[], Transport] = ClientTransport,
+        transport: Callable[[], Transport] = HttpTransport,
     ) -> None:
         proxy = loaded.config.proxy
         self.memory = Memory(proxy.limits.memory, proxy.limits.memory_wait)
         self._given = sockets
         self._addresses = loaded.config.addresses(listen)
         self._mode = proxy.socket_mode
-        self._tls = proxy.tls
+        self._context: ssl.SSLContext | None = None
         self._state = State(proxy.state_dir)
         self._transport = transport
         self._serving = 0
         self._background: set[asyncio.Future[object]] = set()
         self._retiring: set[asyncio.Future[None]] = set()
+        self._adopting: set[asyncio.Future[object]] = set()
         self._stage = self._staged(loaded)
         self._listening: list[asyncio.Server] = []
         self._stack = AsyncExitStack()
@@ -84,23 +86,24 @@ class Server:
     def url(self) -> URL:
         """Of the first TCP address."""
         first = next(address for address in self.addresses if address.path is None)
-        return URL.build(scheme="https" if self._tls else "http", host=first.host, port=first.port)
+        return URL.build(scheme="https" if self._context else "http", host=first.host, port=first.port)
 
     async def __aenter__(self) -> Server:
         async with AsyncExitStack() as stack:
             own = bound(self._addresses, self._mode) if self._given is None else nullcontext(list(self._given))
             self._sockets = stack.enter_context(own)
             self._http = HttpServer(self.handle, self._stage.limits)
+            self._context = _context(self.loaded.config.proxy.tls)
             await self._stage.start()
             stack.push_async_callback(self._end)
-            self._listening = await self._listen(self._tls)
+            self._listening = await self._listen(self._context, self._stage.limits)
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *reason: object) -> None:
         await self._stack.aclose()
 
-    async def _listen(self, tls: Tls | None) -> list[asyncio.Server]:
+    async def _listen(self, context: ssl.SSLContext | None, limits: Limits) -> list[asyncio.Server]:
         """Accept on every socket. On copies, so that what accepts can be replaced while connections go on waiting."""
         loop = asyncio.get_running_loop()
         listening: list[asyncio.Server] = []
@@ -111,8 +114,8 @@ class Server:
                     options["cleanup_socket"] = False  # the file belongs to who bound it
                 listening.append(await loop.create_unix_server(self._http, **options))
                 continue
-            if tls is not None:
-                options |= {"ssl": _context(tls), "ssl_handshake_timeout": self._stage.limits.head_timeout}
+            if context is not None:
+                options |= {"ssl": context, "ssl_handshake_timeout": limits.head_timeout}
             listening.append(await loop.create_server(self._http, **options))
         return listening
 
@@ -123,35 +126,47 @@ class Server:
         are not looked at: they belong to the process.
         """
         proxy = loaded.config.proxy
+        context = _context(proxy.tls)
         stage = self._staged(loaded)
         await stage.start()
-        if proxy.tls is not None or self._tls is not None:
+        if context is not None or self._context is not None:
             try:
-                listening = await self._listen(proxy.tls)
+                listening = await self._listen(context, proxy.limits)
+                await self._stop_listening()
             except BaseException:
                 await stage.retire()
                 raise
-            self._stop_listening()
-            self._listening, self._tls = listening, proxy.tls
+            self._listening, self._context = listening, context
         self._stage, old = stage, self._stage
         self._http.bound(proxy.limits)
         self.memory.bound(proxy.limits.memory, proxy.limits.memory_wait)
-        retiring = asyncio.ensure_future(old.retire())
+        self._retire(old)
+
+    def _retire(self, stage: Stage) -> None:
+        retiring = asyncio.ensure_future(stage.retire())
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retired)
 
     def _retired(self, task: asyncio.Future[None]) -> None:
         self._retiring.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a plugin of the config before failed as it was closed", exc_info=task.exception())
+            log.error("a plugin failed as it was closed", exc_info=task.exception())
 
     def _staged(self, loaded: Loaded) -> Stage:
         return Stage(loaded, self._state, self._transport(), self._background)
 
-    def _stop_listening(self) -> None:
-        for one in self._listening:
+    async def _stop_listening(self) -> None:
+        listening, self._listening = self._listening, []
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, asyncio.SelectorEventLoop):
+            # It accepts in one turn and makes the transport in the next, where it would fail, and drop the connection in
+            # silence, if the server is closed in between.
+            for one in listening:
+                for accepting in one.sockets:
+                    loop.remove_reader(accepting.fileno())
+            await asyncio.sleep(0)
+        for one in listening:
             one.close()
-        self._listening = []
 
     async def drain(self, *, grace: float = IDLE_GRACE, delay: float | None = None) -> None:
         """Take nothing new, and let every request in flight end by itself, for `proxy.limits.drain` seconds.
@@ -162,9 +177,9 @@ class Server:
         limits = self._stage.limits
         self._http.ending = True
         await asyncio.sleep(limits.shutdown_delay if delay is None else delay)
-        await self._take_waiting()
         try:
             async with asyncio.timeout(limits.drain):
+                await self._take_waiting()
                 await self._http.end_connections(grace)
                 while self._background:
                     await asyncio.wait(self._background)
@@ -174,15 +189,18 @@ class Server:
 
     async def _take_waiting(self) -> None:
         """Stop listening. A connection that waits to be accepted stands already for its client; closing would reset it."""
-        self._stop_listening()
-        tls = _context(self._tls) if self._tls else None
+        await self._stop_listening()
         for one in self._sockets:
-            context = tls if one.family != socket.AF_UNIX else None
+            context = self._context if one.family != socket.AF_UNIX else None
             with contextlib.suppress(OSError):  # BlockingIOError: there are no more
                 while True:
                     connection, _ = one.accept()
-                    await self._adopt(connection, context)
+                    # Side by side: a TLS handshake that never ends must hold up nobody.
+                    adopting: asyncio.Future[object] = asyncio.ensure_future(self._adopt(connection, context))
+                    self._adopting.add(adopting)
+                    adopting.add_done_callback(self._adopting.discard)
             one.close()
+        await asyncio.sleep(0)  # so that all of them are known to be coming
 
     async def _adopt(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
         connection.setblocking(False)
@@ -195,11 +213,12 @@ class Server:
     async def _end(self) -> None:
         if not self.draining:
             await self.drain(grace=0, delay=0)
-        self._stop_listening()
+        await self._stop_listening()
         await self._http.cut_connections()
-        for task in self._background:
+        for task in self._background | self._adopting:
             task.cancel()
-        await asyncio.gather(*self._background, *self._retiring, self._stage.retire(), return_exceptions=True)
+        self._retire(self._stage)
+        await asyncio.gather(*self._background, *self._adopting, *self._retiring, return_exceptions=True)
 
     async def handle(self, http: web.BaseRequest) -> web.StreamResponse:
         """One exchange, from the head of the request to the last byte of the answer."""
@@ -257,9 +276,9 @@ class Server:
             return answer(error, exchange.id)
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def _context(tls: Tls | None) -> ssl.SSLContext | None:
     try:
-        return tls.context()
+        return tls.context() if tls is not None else None
     except ValueError as error:  # the files were good when the config was read
         key, _, what = str(error).partition(": ")
         raise ConfigError([Fault(f"proxy.tls.{key}", what)]) from None

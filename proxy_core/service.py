@@ -95,23 +95,29 @@ class Watch:
 
     def forget(self) -> None:
         """Take the files as they are now for known."""
-        self._known = self._seen = self._marks()
+        self._known = self._seen = self._marks(self._proxy())
+
+    def learn(self, proxy: ProxyConfig) -> None:
+        """Know the files that a new config brought, too."""
+        self._known = {**self._marks(proxy), **self._known}
 
     async def run(self) -> None:
         while True:
-            every = self._proxy().watch
-            await asyncio.sleep(every or 1.0)
-            self._look(self._marks() if every else self._known)
+            await asyncio.sleep(self._proxy().watch or 1.0)
+            if self._proxy().watch:
+                self.look()
 
-    def _look(self, now: Mapping[Path, object]) -> None:
+    def look(self) -> None:
+        """Look once."""
+        now = self._marks(self._proxy())
         # Only what is the same at two looks: an editor may still be writing.
         if now == self._seen and any(self._known.get(path, mark) != mark for path, mark in now.items()):
             self._known = {**self._known, **now}
             self._changed()
         self._seen = now
 
-    def _marks(self) -> Mapping[Path, object]:
-        tls = self._proxy().tls
+    def _marks(self, proxy: ProxyConfig) -> Mapping[Path, object]:
+        tls = proxy.tls
         marks: dict[Path, object] = {}
         for path in (self._path, *(tls.files if tls else [])):
             with contextlib.suppress(OSError):  # gone for the moment: some editors move a new file into its place
@@ -139,7 +145,7 @@ async def serve(
 ) -> None:
     """Serve until a stop is ordered; then let what is in flight end.
 
-    `reread` gives the config of the moment for a reload. `told` hears `ready`, and `reloaded` or `refused`.
+    `reread` gives the config of the moment for a reload. `told` hears `ready`, `reloaded` or `refused`, and `stopping`.
     """
     async with server:
         told("ready")
@@ -157,6 +163,7 @@ async def serve(
                 await stack.enter_async_context(Stalls(stall, lambda: server.loaded.by_name))
             await orders.stop.wait()
         limits = server.loaded.config.proxy.limits
+        told("stopping")
         log.info("stopping: requests in flight have up to %g s to end; a second signal cuts them", limits.drain)
         await server.drain()
 
@@ -188,12 +195,14 @@ async def run_alone(path: Path, loaded: Loaded, load: Callable[[Path], Loaded], 
     def reread() -> Loaded:
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         watch.forget()
-        return load(path)
+        loaded = load(path)
+        watch.learn(loaded.config.proxy)
+        return loaded
 
     def told(outcome: str) -> None:
         if outcome == "ready":
             announce(server.addresses, loaded)
-        notify("READY=1")
+        notify("STOPPING=1" if outcome == "stopping" else "READY=1")
 
     with by_signals(orders):
         async with while_open(watch.run(), "watch"):

@@ -66,6 +66,7 @@ class Stalls:
                 frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # the documented way to another's stack
                 self._where = place(frame, self._plugins())
                 self._stack = " < ".join(f"{f.f_code.co_qualname}:{line}" for f, line in _seen(frame))
+                del frame  # or it would keep what the request held, until the next stall
             if late > self._limit * _LONG and self._sampled and not self._told:
                 self._told = True
                 log.error("the event loop stands still since %.1f s in %s", late, self._where, extra={"stack": self._stack})

@@ -41,6 +41,7 @@ class Worker:
         self.channel = channel
         self.started = time.monotonic()
         self.ready = False
+        self.text = ""  # the config it was last told
         self.told: asyncio.Queue[str] = asyncio.Queue()
 
     async def ended(self) -> str:
@@ -93,7 +94,16 @@ class Supervisor:
         """Have a worker of this number, as long as the supervisor is not stopping."""
         wait = 0.0
         while not self._stopping.is_set():
-            worker = await self._start(number, sockets)
+            try:
+                worker = await self._start(number, sockets)
+            except OSError as error:  # no process, memory or file descriptor to be had
+                if not self._all_ready.is_set():
+                    raise
+                wait = min(RESTART[1], wait * 2 or RESTART[0])
+                log.error("worker %d cannot be started: %s; it is tried again in %g s", number, error, wait)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), wait)
+                continue
             async with while_open(self._hear(worker), "a worker's words"):
                 how = await worker.ended()
             worker.channel.close()
@@ -115,17 +125,18 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
     async def _start(self, number: int, sockets: list[socket.socket]) -> Worker:
+        numbers = [one.fileno() for one in sockets]  # now: a stop closes them here, while the process is being made
         ours, theirs = socket.socketpair()
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-c", _START, str(_ROOT), str(theirs.fileno()),
-                pass_fds=[theirs.fileno(), *(one.fileno() for one in sockets)],
+                pass_fds=[theirs.fileno(), *numbers],
                 # A group of its own: Ctrl-C at a terminal is for the supervisor, which then tells the workers.
                 start_new_session=True,
                 env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
             )  # fmt: skip
         worker = self._workers[number] = Worker(number, process, await Channel.over(ours))
-        numbers = [one.fileno() for one in sockets]
+        worker.text = self._text
         worker.channel.send(path=str(self._path), text=self._text, sockets=numbers, form=self._form, number=number)
         if self._stopping.is_set():
             worker.channel.send(order="stop")
@@ -160,26 +171,42 @@ class Supervisor:
             except Exception as error:  # noqa: BLE001  # whatever a plugin raises as it is built, the old config serves on
                 refused(error)
             else:
-                self._text, self._loaded = text, loaded
-                await self._tell(text)
-                for key in fixed_at_start(first, loaded.config.proxy):
-                    log.warning("%s has changed, which takes effect at the next start", key)
+                watch.learn(loaded.config.proxy)
+                before, self._text, self._loaded = (self._text, self._loaded), text, loaded
+                if await self._tell(text, list(self._workers.values())):
+                    for key in fixed_at_start(first, loaded.config.proxy):
+                        log.warning("%s has changed, which takes effect at the next start", key)
+                else:
+                    # A worker that is replaced later must not be given what others could not start.
+                    self._text, self._loaded = before
+                    await self._tell(self._text, [one for one in self._workers.values() if one.text != self._text])
             notify("READY=1")
 
-    async def _tell(self, text: str) -> None:
-        asked = [worker for worker in self._workers.values() if worker.ready]
+    async def _tell(self, text: str, asked: list[Worker]) -> bool:
+        """Whether no worker refused a config. One that is only starting hears of it too: it was given the one before."""
         for worker in asked:
+            worker.text = text
+            worker.told = asyncio.Queue()  # an answer that came too late is none to this
             worker.channel.send(order="reload", text=text)
         answers = await asyncio.gather(*(self._answer(worker) for worker in asked))
         taken = answers.count("reloaded")
-        level = logging.INFO if taken == len(asked) else logging.ERROR
-        log.log(level, "the config is loaded anew by %d of %d workers", taken, len(asked))
+        refused = taken < len(answers) - answers.count("ended")
+        log.log(
+            logging.ERROR if refused else logging.INFO,
+            "the config is loaded anew by %d of %d workers%s",
+            *(taken, len(asked), "; all of them go back to the one before" if refused else ""),
+        )
+        return not refused
 
     async def _answer(self, worker: Worker) -> str:
+        """What a worker says to a reload; one that ends meanwhile is replaced by one that starts with the new config."""
+        said, ended = asyncio.ensure_future(worker.told.get()), asyncio.ensure_future(worker.process.wait())
         try:
-            return await asyncio.wait_for(worker.told.get(), ANSWER)
-        except TimeoutError:
-            return "no answer"
+            await asyncio.wait([said, ended], timeout=ANSWER, return_when=asyncio.FIRST_COMPLETED)
+            return said.result() if said.done() else "ended" if ended.done() else "no answer"
+        finally:
+            said.cancel()
+            ended.cancel()
 
     async def _stop(self, ended: asyncio.Future[Any]) -> None:
         self._stopping.set()

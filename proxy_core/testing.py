@@ -12,9 +12,10 @@ from typing import Any
 from yarl import URL
 
 from .build import Source
+from .client import HttpTransport
 from .loader import Installed, Loaded, installed, load
 from .server import Server
-from .upstream import ClientTransport, Transport
+from .upstream import Transport
 
 
 def plug(**classes: type[Any]) -> dict[str, EntryPoint | type[Any]]:
@@ -33,7 +34,7 @@ async def running(
     known: Installed | None = None,
     *,
     environ: Mapping[str, str] | None = None,
-    transport: Callable[[], Transport] = ClientTransport,
+    transport: Callable[[], Transport] = HttpTransport,
 ) -> AsyncIterator[URL]:
     """A proxy that serves at the URL yielded, on a free port, with a state directory of its own unless one is given."""
     with tempfile.TemporaryDirectory() as folder:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Any
-
-from aiohttp.http_writer import StreamWriter
 
 from .message import Tunnel
 
@@ -15,18 +14,21 @@ _HELD = 256 * 1024  # bytes that may wait before reading stops
 
 
 class Line:
-    """One end of a tunnel: a connection of aiohttp's, of its server or its client, that speaks HTTP no more."""
+    """One end of a tunnel: a connection, of aiohttp's server or our client, that speaks HTTP no more.
 
-    def __init__(self, protocol: Any) -> None:
+    `protocol` has a `transport`, None once it is gone, and stops and resumes reading; `drain` waits until it can be written to.
+    """
+
+    def __init__(self, protocol: Any, drain: Callable[[], Awaitable[None]]) -> None:
         self._protocol = protocol
-        self._writer = StreamWriter(protocol, asyncio.get_running_loop())
+        self._drain = drain
         self._chunks: deque[bytes] = deque()
         self._held = 0
         self._news = asyncio.Event()
         self._ended = False
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
-        """Called by aiohttp's protocol, which takes this for a parser."""
+        """Called by the protocol, which takes this for a parser."""
         self._chunks.append(data)
         self._held += len(data)
         self._news.set()
@@ -35,7 +37,7 @@ class Line:
         return False, b""
 
     def feed_eof(self) -> None:
-        """Called by aiohttp's protocol when the connection is gone."""
+        """Called by the protocol when the connection is gone."""
         self._ended = True
         self._news.set()
 
@@ -58,7 +60,7 @@ class Line:
         if transport is None:
             raise ConnectionResetError("the connection is gone")
         transport.write(data)
-        await self._writer.drain()
+        await self._drain()
 
     def close(self) -> None:
         if self._protocol.transport is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_writer import StreamWriter
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -87,6 +88,15 @@ class _Incoming:
         """Nothing is held: aiohttp reads on, or closes."""
 
 
+_SMALL = 64 * 1024  # bytes of an answer whose head waits for its first chunk
+
+
+class _Small(web.StreamResponse):
+    """Its head and body leave in one write: as large a part of a small answer's cost as its parsing."""
+
+    _send_headers_immediately = False
+
+
 class Writer:
     """Writes one Response to one client."""
 
@@ -132,14 +142,16 @@ class Writer:
         await self.http.prepare(self._request)
         self.status = 101
         protocol: Any = self._request.protocol
-        client = Line(protocol)
+        client = Line(protocol, StreamWriter(protocol, asyncio.get_running_loop()).drain)
         protocol.set_parser(client)
         self._exchange.received, self._exchange.sent = await relay(client, upstream)
         self.http.force_close()
         return None
 
     def _head(self, response: Response) -> web.StreamResponse:
-        headers = CIMultiDict(response.headers)
+        small = response.body.size is not None and response.body.size <= _SMALL
+        http = (_Small if small else web.StreamResponse)(status=response.status, headers=response.headers)
+        headers = http.headers
         if response.body.size is not None:
             headers["Content-Length"] = str(response.body.size)
         elif self._request.method != "HEAD" and response.status not in (204, 304):
@@ -149,7 +161,6 @@ class Writer:
             headers["X-Upstream-Request-ID"] = headers["X-Request-ID"]
         headers["X-Request-ID"] = self._exchange.id
         headers.setdefault("Server", "darkroom")
-        http = web.StreamResponse(status=response.status, headers=headers)
         if self._server.ending or (self._request.version < (1, 1) and response.body.size is None):
             http.force_close()
         return http

@@ -74,6 +74,18 @@ async def _work(over: socket.socket) -> int:
     orders = Orders(working.cancel)
     server = Server(loaded, sockets=[socket.socket(fileno=number) for number in start["sockets"]])
 
+    ready = False
+
+    def stop() -> None:
+        orders.stop.set()
+        if not ready:
+            orders.cut()  # nothing is in flight, and what it waits for as it starts may never come
+
+    def told(outcome: str) -> None:
+        nonlocal ready
+        ready = True
+        channel.send(told=outcome)
+
     async def obey() -> None:
         while (order := await channel.receive()) is not None:
             match order["order"]:
@@ -81,18 +93,17 @@ async def _work(over: socket.socket) -> int:
                     texts[0] = order["text"]
                     orders.reload.set()
                 case "stop":
-                    orders.stop.set()
+                    stop()
                 case "cut":
                     orders.stop_or_cut()
-        orders.stop.set()  # the supervisor is gone: what is in flight ends, and nobody would replace this process
+        stop()  # the supervisor is gone: what is in flight ends, and nobody would replace this process
 
     def reread() -> Loaded:
         return load_text(texts[0], path)
 
     # A signal to the whole group, or to one worker, must not cut what the supervisor lets end.
-    stop = orders.stop.set
     with on_signals({signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: lambda: None}):
         async with while_open(obey(), "orders"):
-            await serve(server, orders, reread, lambda outcome: channel.send(told=outcome))
+            await serve(server, orders, reread, told)
     channel.close()
     return 0

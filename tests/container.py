@@ -26,6 +26,7 @@ from pathlib import Path, PurePosixPath
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 UNSHARE = ["unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--fork", "--kill-child"]
 BASE_ENV = {
+    "HOME": "/root",
     "PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
     "LD_LIBRARY_PATH": "/usr/local/lib",  # in the image, ldconfig has done that

@@ -389,23 +389,21 @@ def pictures(count: int) -> tuple[Image | Link, ...]:
 @pytest.mark.parametrize(
     ("model", "most"), [("seedream-4.0", 10), ("seedream-4.5", 14), ("seedream-5.0-lite", 14), ("seedream-5.0-pro", 10)]
 )
-def test_the_first_references_are_kept(model: str, most: int) -> None:
+def test_no_reference_is_ever_left_out(model: str, most: int) -> None:
     given = pictures(most + 1)
-    assert fitted(model, references=given[:most])[1] == []
-    job, warnings = fitted(model, references=given)
-    assert job.references == given[:most]
-    assert warnings == [f"{model} takes {most} reference(s), and {most + 1} were sent; only the first {most} were used"]
-    error = refused(model, references=given)
-    assert error.param == "image"
-    assert f"at most {most}" in error.message
+    job, warnings = fitted(model, references=given[:most])
+    assert (job.references, warnings) == (given[:most], [])
+    for reject in (False, True):
+        error = refusal(MODELS[model], name=model, reject=reject, references=given)
+        assert (error.param, error.code) == (f"image[{most}]", "too_many_images")
+        assert f"at most {most}" in error.message
 
 
 def test_a_model_that_cannot_edit_says_so() -> None:
-    rules = Rules(references=0)
-    job, warnings = fit(asked("m", references=pictures(2)), rules, reject=False)
-    assert job.references == ()
-    assert warnings == ["m makes pictures from words alone; the 2 reference(s) sent were left out"]
-    assert refusal(rules, references=pictures(2)).param == "image"
+    for reject in (False, True):
+        error = refusal(Rules(references=0), reject=reject, references=pictures(2))
+        assert (error.param, error.code) == ("image", "unsupported_parameter")
+        assert "from words alone" in error.message
 
 
 @pytest.mark.parametrize("reject", [False, True])
@@ -512,13 +510,13 @@ def test_everything_that_was_changed_is_told() -> None:
     job, warnings = fitted(
         "seedream-4.5",
         n=11,
-        references=pictures(15),
+        references=pictures(14),
         size="1024x1024",
         quality="high",
         background="opaque",
         extra={"style": "vivid", "watermark": True},
     )
-    told = ["n is 11", "15 were sent", "size 1024x1024", "'quality'", "'background'", "'style'"]
+    told = ["n is 11", "size 1024x1024", "'quality'", "'background'", "'style'"]
     assert len(warnings) == len(told)
     for warning, words in zip(warnings, told, strict=True):
         assert words in warning

@@ -184,6 +184,15 @@ def test_an_endpoint_follows_the_model_behind_it() -> None:
 def test_friendly_names_are_sent_as_the_vendors_ids() -> None:
     served = serve([ByteDance(api_key=Secret("k"))], {})
     assert {name: one.model for name, one in served.items()} == {
+        "seedream-3.0": "seedream-3-0-t2i-250415",
+        "seedream-3-0-t2i-250415": "seedream-3-0-t2i-250415",
+        "seededit-3.0": "seededit-3-0-i2i-250628",
+        "seededit-3-0-i2i-250628": "seededit-3-0-i2i-250628",
+        "seedream-5.0-flash": "seedream-5-0-flash-260915",
+        "seedream-5-0-flash-260915": "seedream-5-0-flash-260915",
+        "seedream-5.5": "seedream-5-5-261028",
+        "seedream-5-5-261028": "seedream-5-5-261028",
+        "dola-seedream-5-5-261028": "dola-seedream-5-5-261028",
         "seedream-4.0": "seedream-4-0-250828",
         "seedream-4-0-250828": "seedream-4-0-250828",
         "seedream-4.5": "seedream-4-5-251128",

@@ -29,7 +29,10 @@ class Peer:
         lowered = self.head.lower()
         if b"transfer-encoding: chunked" in lowered:
             while not self.body.endswith(b"0\r\n\r\n"):
-                self.body += await self.reader.read(65536)
+                chunk = await self.reader.read(65536)
+                if not chunk:
+                    raise asyncio.IncompleteReadError(self.body, None)
+                self.body += chunk
         elif b"content-length:" in lowered:
             size = int(lowered.split(b"content-length:")[1].split(b"\r\n")[0])
             self.body = await self.reader.readexactly(size)

@@ -105,7 +105,8 @@ def _command(name: str, port: int, behind: int, folder: Path) -> tuple[list[str]
     workers = 2 if name.endswith("2") else 1
     config = folder / f"darkroom-{workers}.toml"
     config.write_text(_DARKROOM.format(workers=workers, upstream=behind))
-    command = [sys.executable, "-m", "proxy_core", "run", "--config", str(config), "--listen", f"127.0.0.1:{port}", "--log", "json"]
+    listen = f"127.0.0.1:{port}"
+    command = [sys.executable, "-m", "proxy_core", "run", "--config", str(config), "--listen", listen, "--log", "json"]
     return command, GATEWAY | LOAD if workers > 1 else GATEWAY
 
 
@@ -198,8 +199,9 @@ def main(argv: list[str] | None = None) -> int:
     every = ["direct", "nginx", "yardstick", "darkroom", "darkroom, workers = 2"]
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one workload on one target in one round")
+    kinds = [one.name for one in WORKLOADS]
     parser.add_argument("--targets", nargs="*", choices=every, default=every, metavar="TARGET", help=f"of {', '.join(every)}")
-    parser.add_argument("--workloads", nargs="*", choices=[one.name for one in WORKLOADS], default=[one.name for one in WORKLOADS])
+    parser.add_argument("--workloads", nargs="*", choices=kinds, default=kinds, metavar="KIND", help=f"of {', '.join(kinds)}")
     parser.add_argument("--quick", action="store_true", help="one round of one second: shows that it works, measures nothing")
     parser.add_argument("--write", action="store_true", help="put the table into benchmarks/README.md")
     args = parser.parse_args(argv)

@@ -56,7 +56,9 @@ class LoadError(RuntimeError):
     """Requests failed, or came back short."""
 
 
-def press(port: int, workload: Workload, seconds: float, cores: set[int], folder: Path, *, connections: int | None = None) -> Run:
+def press(
+    port: int, workload: Workload, seconds: float, cores: set[int], folder: Path, *, connections: int | None = None
+) -> Run:
     """Load a port for some seconds."""
     script = folder / "load.lua"
     script.write_text(workload.script())

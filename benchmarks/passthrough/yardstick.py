@@ -1,6 +1,6 @@
-"""The yardstick: the barest aiohttp proxy that streams both ways with `ClientSession`, on the event loop that Darkroom runs on.
+"""The yardstick: the barest aiohttp proxy that streams both ways with `ClientSession`, on the same event loop as Darkroom.
 
-`python yardstick.py PORT UPSTREAM_PORT`. No router, no log, no limits, no timeouts, no checks: what is left is what aiohttp costs.
+`python yardstick.py PORT UPSTREAM_PORT`. No router, no log, no limits, no checks: what is left is what aiohttp costs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ _HOP_BY_HOP = {"connection", "keep-alive", "te", "trailer", "transfer-encoding",
 
 
 async def _serve(port: int, upstream: int) -> None:
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             headers = CIMultiDict((name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP)

@@ -9,6 +9,10 @@ from proxy_core import MODEL, PROVIDER, RECEIPT, Ended, Handler, Middleware, Req
 
 log = logging.getLogger("darkroom.access")
 
+def _ms(seconds: float) -> float:
+    return int(seconds * 10_000) / 10
+
+
 _RECORD = {"name": log.name, "levelno": logging.INFO, "levelname": "INFO"}
 
 
@@ -37,10 +41,10 @@ class AccessLog:
                     "status": ended.status,
                     "received": ended.received,
                     "sent": ended.sent,
-                    "head_ms": round(ended.head * 1000, 1),
-                    "body_ms": round(ended.body * 1000, 1),
-                    "total_ms": round(ended.total * 1000, 1),
-                    "upstream_ms": round(ended.upstream * 1000, 1),
+                    "head_ms": _ms(ended.head),
+                    "body_ms": _ms(ended.body),
+                    "upstream_ms": _ms(ended.upstream),
+                    "total_ms": _ms(ended.total),
                 }
                 for key in (MODEL, PROVIDER, RECEIPT):
                     if key in exchange:

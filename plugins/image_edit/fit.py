@@ -52,15 +52,12 @@ def _fit_references(fitting: Fitting, rules: Rules) -> None:
         raise ClientError(f"{job.name} edits pictures; send one", param="image", code="missing_required_parameter")
     if given <= rules.references:
         return
+    # Never left out with a warning: a picture made without what it should be made of is paid for all the same.
     if rules.references == 0:
-        what, instead = f"{job.name} makes pictures from words alone", f"the {given} reference(s) sent were left out"
-        legal = "send no reference, or choose a model that edits"
-    else:
-        what = f"{job.name} takes {rules.references} reference(s), and {given} were sent"
-        instead = f"only the first {rules.references} were used"
-        legal = f"send at most {rules.references}"
-    fitting.unsupported("image", what, instead=instead, legal=legal)
-    fitting.job = replace(fitting.job, references=job.references[: rules.references])
+        what = f"{job.name} makes pictures from words alone; send no picture, or choose a model that edits"
+        raise ClientError(what, param="image", code="unsupported_parameter")
+    what = f"{job.name} takes {rules.references} reference(s), and {given} were sent; send at most {rules.references}"
+    raise ClientError(what, param=f"image[{rules.references}]", code="too_many_images")
 
 
 def _fit_fields(fitting: Fitting, rules: Rules) -> None:

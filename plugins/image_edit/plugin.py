@@ -128,7 +128,7 @@ class ImageEdit:
         name = form.fields.get("model")
         served = self._served.get(name) if isinstance(name, str) else None
         if served is None:
-            return await self._elsewhere(request, next, self._unknown(name))
+            return await self._elsewhere(request, next, None, name)
         digest = await _sha256(request.body)
         asked = dialect.parse(form)
         # From here on the pictures live in what was asked alone: the body's bytes and the parsed form are let go.
@@ -141,12 +141,12 @@ class ImageEdit:
         except TooLarge as error:
             raise TooLarge(f"{error.message} (plugins.image_edit.body_limit)") from None
 
-    async def _elsewhere(self, request: Request, next: Handler, error: ClientError) -> Response:
-        """What is not ours goes to its route; where there is none, `error` says more than "not found"."""
+    async def _elsewhere(self, request: Request, next: Handler, why: ClientError | None, name: object = None) -> Response:
+        """What is not ours goes to its route; where there is none, the error is `why`, or that nobody has the model `name`."""
         try:
             return await next(request)
         except NotFound as missing:
-            raise (error if missing.code == NotFound.code else missing) from None
+            raise (why or self._unknown(name) if missing.code == NotFound.code else missing) from None
 
     def _unknown(self, name: object) -> ClientError:
         known = ", ".join(sorted(self._served)) or "none"

@@ -100,8 +100,9 @@ class Form:
 
 async def read_form(request: Request, limit: int) -> Form:
     """The body of a request whose bytes are in hand. Raises ClientError (400, 415), TooLarge (413)."""
-    claimed = request.headers.get("Content-Type", "application/json")
-    kind, options = multipart.parse_options_header(claimed)  # type: ignore[no-untyped-call]
+    kind, options = request.headers.get("Content-Type", "application/json"), {}
+    if kind != "application/json":  # which most clients send, and which has no options
+        kind, options = multipart.parse_options_header(kind)  # type: ignore[no-untyped-call]
     data = await request.decoded(limit)
     if kind == "multipart/form-data":
         read = partial(_read_multipart, data, options.get("boundary", ""), limit)
