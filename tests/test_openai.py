@@ -362,7 +362,11 @@ async def test_a_mask_says_what_may_change(service: GptImage, client: openai.Asy
 
 @pytest.mark.parametrize(
     ("cover", "words"),
-    [(png((96, 64), kind="JPEG"), "must be png"), (mask((95, 64)), "must be the same"), (mask((96, 64)) + bytes(4 << 20), "at most 4194304")],
+    [
+        (png((96, 64), kind="JPEG"), "must be png"),
+        (mask((95, 64)), "must be the same"),
+        (mask((96, 64)) + bytes(4 << 20), "at most 4194304"),
+    ],
     ids=["jpeg", "another size", "too long"],
 )
 async def test_a_mask_that_cannot_be_is_named(service: GptImage, client: openai.AsyncOpenAI, cover: bytes, words: str) -> None:
