@@ -26,7 +26,9 @@ BEGIN, END = "<!-- made by python -m tests.matrix -->", "<!-- end of what is mad
 
 # column -> (module of its emulator, the emulator's class and how it is made, the model asked for)
 PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "azure": ("tests.emulators.azure", "Azure", {}, "pictures"),
     "bytedance": ("tests.emulators.ark", "Ark", {}, "seedream-4.5"),
+    "openai": ("tests.emulators.gpt_image", "GptImage", {}, "gpt-image-2"),
 }
 SURFACES = ("images/generations", "images/edits, multipart", "images/edits, JSON", "chat", "chat, streamed")
 OPERATIONS = ("generate", "edit 1", "edit 3", "mask", "n = 2", "ratio 16:9")

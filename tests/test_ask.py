@@ -298,6 +298,13 @@ def test_a_watermark_is_a_boolean_in_every_form(value: object, taken: bool) -> N
     assert asked({"watermark": value}).extra["watermark"] is taken
 
 
+@pytest.mark.parametrize(("value", "taken"), [(80, 80), ("80", 80), ("0", 0)])
+def test_a_number_beyond_the_vocabulary_is_one_in_every_form(value: object, taken: int) -> None:
+    """contracts, README fact 26: a multipart form has only texts."""
+    assert asked({"output_compression": value}).extra["output_compression"] == taken
+    assert refused(lambda: asked({"output_compression": "much"})).param == "output_compression"
+
+
 @pytest.mark.parametrize("value", ["yes", [], {}, 7])
 def test_a_watermark_of_another_type_is_named(value: object) -> None:
     assert refused(lambda: asked({"watermark": value})).param == "watermark"

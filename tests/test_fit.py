@@ -347,6 +347,59 @@ def test_sides_steps_and_words_are_kept_too(sizes: Sizes, size: str, sent: str) 
     assert nearest(size, sizes) == sent
 
 
+LISTED = Sizes(labels=("1024x1024", "1536x1024", "1024x1536"), custom=False)
+FREE = Sizes(area=(600_000, 8_294_400), side=(16, 3840), ratio=3.0, step=16, presets={"4K": ("3840x2160",)})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "given", "sent", "told"),
+    [
+        (LISTED, {"size": "1024X1536"}, "1024x1536", ""),
+        (LISTED, {"size": "512x512"}, "1024x1024", "cannot make size 512x512; 1024x1024 was used"),
+        (LISTED, {"size": "1792x1024"}, "1536x1024", "cannot make size 1792x1024; 1536x1024 was used"),
+        (LISTED, {"aspect_ratio": "3:2"}, "1536x1024", ""),
+        (LISTED, {"aspect_ratio": "2:3", "resolution": "1K"}, "1024x1536", ""),
+        (LISTED, {"aspect_ratio": "21:9"}, "1536x1024", "cannot make aspect ratio 21:9; 1536x1024 was used"),
+        (LISTED, {"resolution": "1k"}, "1024x1024", ""),
+        (LISTED, {"size": "4K"}, "1024x1024", "cannot make size 4K; 1024x1024 was used"),
+        (LISTED, {"aspect_ratio": "auto"}, None, ""),
+        (FREE, {"resolution": "2K"}, "2048x2048", ""),
+        (FREE, {"size": "2K", "aspect_ratio": "16:9"}, "2736x1536", ""),
+        (FREE, {"resolution": "4K", "aspect_ratio": "16:9"}, "3840x2160", ""),
+        (FREE, {"resolution": "4K"}, "2880x2880", "cannot make resolution 4K; 2880x2880 was used"),
+        (FREE, {"aspect_ratio": "8:1", "resolution": "1K"}, "1776x592", "cannot make aspect ratio 8:1; 1776x592 was used"),
+        (FREE, {"resolution": "1K", "size": "2K"}, "2048x2048", "resolution 1K contradicts what else was asked: size is 2K"),
+    ],
+)
+def test_a_model_told_in_pixels_alone(sizes: Sizes, given: dict[str, Any], sent: str | None, told: str) -> None:
+    """A ratio and a resolution become the nearest size; what comes to the same is no change."""
+    rules = Rules(sizes=sizes)
+    job, warnings = fit(asked("m", **given), rules, reject=False)
+    assert (job.size, job.aspect_ratio, job.resolution) == (sent, None, None)
+    assert len(warnings) == bool(told)
+    assert told in "".join(warnings)
+    if told:
+        assert str(refusal(rules, **given).param) in given
+
+
+@pytest.mark.parametrize("given", [{"size": "large"}, {"resolution": "0K"}, {"resolution": "HD"}, {"aspect_ratio": "wide"}])
+@pytest.mark.parametrize("sizes", [LISTED, FREE])
+def test_what_a_model_told_in_pixels_cannot_read(sizes: Sizes, given: dict[str, Any]) -> None:
+    error = refusal(Rules(sizes=sizes), reject=False, **given)
+    assert (error.param, error.code) == (next(iter(given)), "invalid_value")
+
+
+def test_any_ratio_and_resolution_are_legal_in_pixels() -> None:
+    chance = random.Random(5)
+    for _ in range(2000):
+        ratio = f"{chance.randint(1, 99)}:{chance.randint(1, 99)}"
+        given = {"aspect_ratio": ratio, "resolution": chance.choice(["1K", "1.5K", "2K", "4K", "9K", None])}
+        width, height = sides(fit(asked("m", **given), Rules(sizes=FREE), reject=False)[0].size or "")
+        assert 600_000 <= width * height <= 8_294_400, given
+        assert width % 16 == height % 16 == 0, given
+        assert max(width, height) <= min(3840, 3 * min(width, height)), given
+
+
 def test_a_model_without_sizes_is_sent_none() -> None:
     job, warnings = fit(asked("m", size="1024x1024"), Rules(), reject=False)
     assert job.size is None
@@ -426,7 +479,22 @@ def test_a_mask_reaches_a_model_that_takes_masks() -> None:
     assert fit(job, Rules(mask=True), reject=True) == (job, [])
 
 
+@pytest.mark.parametrize("reject", [False, True])
+def test_a_mask_without_its_picture_is_no_job(reject: bool) -> None:
+    error = refusal(Rules(mask=True), reject=reject, mask=Image(PNG))
+    assert (error.param, error.code) == ("image", "missing_required_parameter")
+
+
 # --- other fields ---
+
+
+def test_a_field_of_edits_is_taken_beside_a_picture_alone() -> None:
+    rules = Rules(fields=frozenset({"seed"}), edit_fields=frozenset({"fidelity"}))
+    extra = {"fidelity": "high"}
+    assert fit(asked("m", extra=extra, references=pictures(1)), rules, reject=True)[0].extra == extra
+    job, warnings = fit(asked("m", extra=extra), rules, reject=False)
+    assert (job.extra, warnings) == ({}, ["m has no parameter 'fidelity' without a picture to edit; it was left out"])
+    assert "it takes seed" in refusal(rules, extra=extra).message
 
 
 def test_warnings_are_bounded() -> None:

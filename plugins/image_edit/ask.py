@@ -16,7 +16,6 @@ from .wire import Form
 Extra = Mapping[str, object]
 
 PROMPT_LENGTH = 32_000  # characters, as at OpenAI
-_BOOLEANS = frozenset({"watermark"})  # a multipart form has only their text
 LINK_LENGTH = 8192  # characters of a link; a longer one is a slip, or an attack
 
 
@@ -66,7 +65,7 @@ def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], referen
         if name in _READERS:
             options[name] = _READERS[name](value, name)
         else:
-            extra[name] = boolean(value, name) if name in _BOOLEANS else value
+            extra[name] = _TYPED[name](value, name) if name in _TYPED else value
     return Ask(prompt=prompt, references=tuple(references), options=options, extra=extra, **more)
 
 
@@ -135,6 +134,10 @@ _READERS: dict[str, Any] = {
     **dict.fromkeys(("size", "aspect_ratio", "resolution", "quality", "background"), text),
     "output_format": lambda value, param: {"jpg": "jpeg"}.get(word := text(value, param).lower(), word),
 }
+
+
+# Beyond the vocabulary; a multipart form has only their text.
+_TYPED: dict[str, Any] = {"watermark": boolean, "output_compression": integer}
 
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)

@@ -30,6 +30,8 @@ def fit(job: Job, rules: Rules, *, reject: bool) -> tuple[Job, list[str]]:
             param="mask",
             code="unsupported_parameter",
         )
+    if job.mask is not None and not job.references:
+        raise ClientError("a mask needs the picture that it covers; send one", param="image", code="missing_required_parameter")
     _fit_n(fitting)
     _fit_references(fitting, rules)
     fit_size(fitting, rules)
@@ -59,25 +61,27 @@ def _fit_references(fitting: Fitting, rules: Rules) -> None:
 
 
 def _fit_fields(fitting: Fitting, rules: Rules) -> None:
-    legal = f"it takes {', '.join(sorted(rules.fields))}" if rules.fields else "it takes none but the prompt and references"
+    known = rules.fields | (rules.edit_fields if fitting.job.references else frozenset())
     taken: dict[str, Any] = {}
     for name in VOCABULARY:
         value = getattr(fitting.job, name)
         if value is None or (rules.shapes is not None and name in ("aspect_ratio", "resolution")):
             continue
-        taken[name] = _taken(fitting, rules, name, value, legal)
-    extra = {name: _taken(fitting, rules, name, value, legal) for name, value in fitting.job.extra.items()}
+        taken[name] = _taken(fitting, rules, known, name, value)
+    extra = {name: _taken(fitting, rules, known, name, value) for name, value in fitting.job.extra.items()}
     extra = {name: value for name, value in extra.items() if value is not None}
     fitting.job = replace(fitting.job, extra=extra, **taken)
 
 
-def _taken(fitting: Fitting, rules: Rules, name: str, value: object, legal: str) -> object:
+def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, value: object) -> object:
     """`value` as the model takes it, or None."""
-    if name not in rules.fields:
+    if name not in known:
         if rules.others and name not in VOCABULARY:
             return value
-        shown = name[:60]
-        fitting.unsupported(shown, f"{fitting.name} has no parameter {shown!r}", instead="it was left out", legal=legal)
+        shown, where = name[:60], " without a picture to edit" if name in rules.edit_fields else ""
+        what = f"{fitting.name} has no parameter {shown!r}{where}"
+        legal = f"it takes {', '.join(sorted(known))}" if known else "it takes none but the prompt and references"
+        fitting.unsupported(shown, what, instead="it was left out", legal=legal)
         return None
     values = rules.values.get(name)
     if values is None or _among(value, values):

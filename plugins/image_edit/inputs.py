@@ -8,10 +8,10 @@ from proxy_core import ClientError
 
 from .ask import Given
 from .picture import Image
-from .rules import Inputs
+from .rules import Inputs, Rules
 
 
-async def check_inputs(references: Sequence[Given], mask: Given | None, inputs: Inputs, model: str) -> None:
+async def check_inputs(references: Sequence[Given], mask: Given | None, rules: Rules, model: str) -> None:
     """Raises ClientError (400) that names the offending picture and what is legal. A link is for the service to judge."""
     for given in [*references, *([mask] if mask else [])]:
         if not isinstance(given.value, Image):
@@ -20,7 +20,8 @@ async def check_inputs(references: Sequence[Given], mask: Given | None, inputs: 
             await given.value.verify()
         except ValueError as error:
             raise ClientError(f"{given.param}: {error}", param=given.param, code="invalid_image") from None
-    for given in references:
+    judged = [(given, rules.inputs) for given in references] + ([(mask, rules.masks)] if mask else [])
+    for given, inputs in judged:
         for fault in _faults(given.value, inputs) if isinstance(given.value, Image) else ():
             raise ClientError(f"{given.param} {fault} for {model}", param=given.param, code="invalid_image")
     if mask is not None and references:

@@ -81,10 +81,16 @@ class Outcome:
             provider=self._served.provider.name,
             images=images,
             model=self._model,
-            warnings=[*self._warnings, *failures, *_unlike(self._job, images)],
+            warnings=[*self._warnings, *failures, *self._fewer(), *_unlike(self._job, images)],
             usage=self._usage or None,
             request_id=self._request_id,
         )
+
+    def _fewer(self) -> Iterator[str]:
+        """A sentence if the service made fewer pictures than were asked for, and did not say why."""
+        made = len(self._images)
+        if made + len(self._failed) < self._job.n:
+            yield f"{self._job.n} pictures were asked for, and {made} came"
 
 
 def _unlike(job: Job, images: list[Image]) -> Iterator[str]:

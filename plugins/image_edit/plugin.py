@@ -164,7 +164,7 @@ class ImageEdit:
         asked = await self._fetched(asked, served, exchange)
         made = job(asked, name=served.name, model=served.model, like=served.like, request_sha256=digest)
         made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
-        await check_inputs(asked.references[: len(made.references)], asked.mask, served.rules.inputs, served.name)
+        await check_inputs(asked.references[: len(made.references)], asked.mask, served.rules, served.name)
         outcome = Outcome(made, served, [*asked.notes, *warnings])
         way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel)
         await outcome.collect(way, self._fetcher)

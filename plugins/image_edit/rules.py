@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Sizes:
     """Which values of `size` a model takes. Sides are pixels, areas are pixels in all."""
 
-    labels: tuple[str, ...] = ()  # such as "2K"
-    custom: bool = True  # "WxH" is taken
+    labels: tuple[str, ...] = ()  # such as "2K"; "1024x1024" where the sizes are a closed list
+    custom: bool = True  # any "WxH" within what follows is taken
     area: tuple[int, int] = (1, 1 << 28)
     side: tuple[int, int] = (1, 1 << 14)
     ratio: float = 16.0  # the longer side over the shorter, at most
@@ -56,6 +56,8 @@ class Rules:
     others: bool = False  # whether fields outside the vocabulary that nobody named are passed on: the service tolerates them
     sizes: Sizes | None = None
     shapes: Shapes | None = None
+    edit_fields: frozenset[str] = frozenset()  # taken beside a reference alone
     mask: bool = False
+    masks: Inputs = field(default_factory=Inputs)  # what a mask may be; it always has the first reference's width and height
     values: Mapping[str, Container[object]] = field(default_factory=dict)  # field -> what it may be; a set of words, a range
     nearest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # field -> word -> the legal one nearest

@@ -14,6 +14,8 @@ from .model import Job
 from .rules import Rules, Shapes, Sizes
 
 _PIXELS = re.compile(r"([1-9][0-9]{0,4})[xX*]([1-9][0-9]{0,4})")
+_UNLIKE = 0.04  # of a ratio's logarithm: sides are rounded to whole steps
+_AS_LARGE = 0.45  # of an area's logarithm: "1K", "1.5K" and "2K" are further apart
 _RATIO = re.compile(r"([0-9]{1,4}(?:\.[0-9]+)?):([0-9]{1,4}(?:\.[0-9]+)?)")
 
 
@@ -42,7 +44,9 @@ def fit_size(fitting: Fitting, rules: Rules) -> None:
 def _sized(fitting: Fitting, job: Job, sizes: Sizes) -> Job:
     asked = job.size
     pixels = _pixels(asked) if asked is not None else None
-    if asked is not None and pixels is None and job.aspect_ratio is not None:
+    if pixels is None and all(map(_pixels, sizes.labels)):
+        chosen = _in_pixels(fitting, job, sizes)
+    elif asked is not None and pixels is None and job.aspect_ratio is not None:
         label = _mapped(fitting, asked, sizes, "size")  # a label says how large, and the ratio of what shape
         if job.resolution is not None and job.resolution.lower() != label.lower():
             _contradicts(fitting, "resolution", job.resolution, f"size is {asked}")
@@ -160,8 +164,7 @@ def _from_ratio(fitting: Fitting, job: Job, sizes: Sizes, label: str) -> str:
         most = f"{sizes.ratio:g}:1"
         what = f"{job.name} cannot make aspect ratio {job.aspect_ratio[:40]}"
         fitting.unsupported("aspect_ratio", what, instead=f"{most} or its inverse was used", legal=f"at most {most}")
-    preset = min(sizes.presets.get(label, ()), key=lambda size: abs(math.log(_shape(size) / ratio)), default=None)
-    if preset is not None and abs(math.log(_shape(preset) / ratio)) < 0.02:
+    if (preset := _preset(label, ratio, sizes)) is not None:
         return nearest(preset, sizes)
     if not sizes.custom:
         what = f"{job.name} cannot be told an aspect ratio"
@@ -169,6 +172,44 @@ def _from_ratio(fitting: Fitting, job: Job, sizes: Sizes, label: str) -> str:
         return label
     side = math.sqrt(_area(label, sizes))
     return _legal(side * math.sqrt(ratio), side / math.sqrt(ratio), sizes)
+
+
+def _in_pixels(fitting: Fitting, job: Job, sizes: Sizes) -> str:
+    """The size for a ratio and a resolution, of a model that knows no labels; how it differs from them is named."""
+    if job.size is not None and job.resolution is not None and job.size.lower() != job.resolution.lower():
+        _contradicts(fitting, "resolution", job.resolution, f"size is {job.size}")
+    asked = job.size or job.resolution  # what is neither pixels nor a ratio says how large
+    param = "size" if job.size else "resolution"
+    area = (_kilo(asked, sizes, param) * 1024) ** 2 if asked else _area(sizes.default or "", sizes)
+    ratio = _ratio(job.aspect_ratio) if job.aspect_ratio is not None and job.aspect_ratio.lower() != "auto" else None
+    if asked is None and ratio is None:
+        return sizes.default or ""
+    preset = _preset((asked or sizes.default or "").upper(), ratio or 1.0, sizes)
+    chosen = preset or _of_shape(ratio or 1.0, area, sizes)
+    legal = f"it takes {_known(sizes)}"
+    if ratio is not None and abs(math.log(_shape(chosen) / ratio)) > _UNLIKE:
+        what = f"{fitting.name} cannot make aspect ratio {str(job.aspect_ratio)[:40]}"
+        fitting.unsupported("aspect_ratio", what, instead=f"{chosen} was used", legal=legal)
+    if asked is not None and preset is None and abs(math.log(_area(chosen, sizes) / area)) > _AS_LARGE:
+        fitting.unsupported(param, f"{fitting.name} cannot make {param} {asked}", instead=f"{chosen} was used", legal=legal)
+    return chosen
+
+
+def _of_shape(ratio: float, area: float, sizes: Sizes) -> str:
+    """The size nearest to a shape and, of those, to an area."""
+    if sizes.custom:
+        return _legal(math.sqrt(area * ratio), math.sqrt(area / ratio), sizes)
+
+    def distance(size: str) -> tuple[float, float]:
+        return round(abs(math.log(_shape(size) / ratio)), 3), abs(math.log(_area(size, sizes) / area))
+
+    return min(filter(_pixels, sizes.labels), key=distance, default=sizes.default or (sizes.labels or ("",))[0])
+
+
+def _preset(label: str, ratio: float, sizes: Sizes) -> str | None:
+    """The size that the vendor recommends."""
+    near = min(sizes.presets.get(label, ()), key=lambda size: abs(math.log(_shape(size) / ratio)), default=None)
+    return near if near is not None and abs(math.log(_shape(near) / ratio)) < 0.02 else None
 
 
 def _area(label: str, sizes: Sizes) -> float:
@@ -210,7 +251,7 @@ def nearest(asked: str, sizes: Sizes, param: str = "size") -> str:
     if pixels is not None:
         if _ok(*pixels, sizes) and sizes.custom:
             return f"{pixels[0]}x{pixels[1]}"
-        return _legal(*pixels, sizes) if sizes.custom else (sizes.default or (sizes.labels or ("",))[0])
+        return _legal(*pixels, sizes) if sizes.custom else _of_shape(pixels[0] / pixels[1], pixels[0] * pixels[1], sizes)
     return _label(asked, sizes, param)
 
 
@@ -218,17 +259,25 @@ def _label(asked: str, sizes: Sizes, param: str) -> str:
     for label in sizes.labels:
         if label.lower() == asked.lower():
             return label
-    number = re.fullmatch(r"([0-9](?:\.[0-9])?)[kK]", asked)
-    if number is None:
-        legal = ", ".join([*sizes.labels, *(["WIDTHxHEIGHT"] if sizes.custom else [])])
-        raise ClientError(f"{asked[:40]!r} is no {param}; known are {legal}", param=param, code="invalid_value")
+    asked_for = _kilo(asked, sizes, param)
     if not sizes.labels and sizes.custom:
-        side = round(float(number[1]) * 1024)
-        return nearest(f"{side}x{side}", sizes)
+        return _of_shape(1.0, (asked_for * 1024) ** 2, sizes)
     numbered = [label for label in sizes.labels if re.fullmatch(r"[0-9.]+K", label)]
     if not numbered:
         return sizes.default or ""
-    return min(numbered, key=lambda label: abs(float(label[:-1]) - float(number[1])))
+    return min(numbered, key=lambda label: abs(float(label[:-1]) - asked_for))
+
+
+def _kilo(asked: str, sizes: Sizes, param: str) -> float:
+    """1.5 of "1.5K". Raises ClientError for what is no such label."""
+    number = re.fullmatch(r"([0-9](?:\.[0-9])?)[kK]", asked)
+    if number is None or not float(number[1]):
+        raise ClientError(f"{asked[:40]!r} is no {param}; known are {_known(sizes)}", param=param, code="invalid_value")
+    return float(number[1])
+
+
+def _known(sizes: Sizes) -> str:
+    return ", ".join([*sizes.labels, *(["WIDTHxHEIGHT"] if sizes.custom else [])])
 
 
 def _legal(width: float, height: float, sizes: Sizes) -> str:
