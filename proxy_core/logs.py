@@ -14,7 +14,7 @@ _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 def set_up(form: str, worker: int | None = None) -> None:
     """Send every record of level INFO and above to standard error, as `json` or `console`; with a worker's number."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Lines()
     if worker is not None:
         handler.addFilter(_Numbered(worker))
     handler.setFormatter(JsonLines() if form == "json" else Console())
@@ -22,6 +22,16 @@ def set_up(form: str, worker: int | None = None) -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+class _Lines(logging.Handler):
+    """Writes to standard error, which flushes itself at each line's end."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:  # noqa: BLE001  # as every handler of logging does it
+            self.handleError(record)
 
 
 class _Numbered(logging.Filter):

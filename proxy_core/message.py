@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar, overload, runtime_checkable
 
 import orjson
@@ -493,7 +492,7 @@ class Request:
     body: Body
     origin: URL | None = None
 
-    @cached_property
+    @property  # of Python 3.11's cached_property, the lock alone costs more than this
     def path(self) -> str:
         return self.target.partition("?")[0]
 
