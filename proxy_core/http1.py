@@ -175,21 +175,22 @@ class AnswerParser:
 
     def on_message_begin(self) -> None:
         if self.complete:
-            self.keep = False
+            self.keep = False  # a second answer, that nobody asked for: from here on all that comes is ignored
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._parsed:  # else it is a trailer, which belongs to this hop alone
             self._lines.append((name.decode("ascii"), value.rstrip(b" \t").decode("utf-8", "surrogateescape")))
 
     def on_headers_complete(self) -> None:
-        self._parsed = True
-        self.keep = self._parser.should_keep_alive()
+        if not self.complete:
+            self._parsed = True
+            self.keep = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        if self.complete:
-            return  # of a second answer, that nobody asked for
-        self._chunks.append(data)
-        self.held += len(data)
+        if not self.complete:
+            self._chunks.append(data)
+            self.held += len(data)
 
     def on_message_complete(self) -> None:
-        self.complete = self._parser.get_status_code() >= 200
+        if self._parser.get_status_code() >= 200:  # an interim answer is followed by another
+            self.complete = True

@@ -269,6 +269,27 @@ async def test_a_connection_that_should_not_be_is_not_used_again(transport: Http
         assert len(up.peers) == 2
 
 
+# With the answer, in one packet: llhttp goes on to parse them, and what it finds must change nothing.
+SURPLUS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nb",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\nb",
+    b"HTTP/1.1 2",
+]
+
+
+@pytest.mark.parametrize("surplus", SURPLUS)
+@pytest.mark.parametrize("first", [OK, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"])
+async def test_an_answer_too_many_is_dropped_with_its_connection(
+    transport: HttpTransport, first: bytes, surplus: bytes
+) -> None:
+    async with upstream(again(first + surplus, OK)) as up:
+        for _ in range(2):
+            assert await asyncio.wait_for(read(await send(transport, up.url)), 5) == b"ok"
+        assert len(up.peers) == 2
+
+
 async def test_an_answer_left_early_gives_no_connection_back(transport: HttpTransport) -> None:
     async with upstream(again(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome", OK)) as up:
         answer = await send(transport, up.url)
@@ -498,6 +519,139 @@ async def test_who_leaves_takes_everything_along(transport: HttpTransport, phase
     assert len(os.listdir("/proc/self/fd")) <= before + 1
 
 
+async def test_what_came_with_the_upgrade_is_the_tunnels_first_read(transport: HttpTransport) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_head()
+        await peer.send(b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst")
+        await peer.send(b"<" + await peer.reader.readexactly(4) + b">")
+
+    async with upstream(script) as up:
+        answer = await send(transport, up.url, fields={"Connection": "Upgrade", "Upgrade": "websocket"})
+        assert answer.tunnel is not None
+        assert await answer.tunnel.read() == b"first"
+        await answer.tunnel.write(b"ping")
+        assert await answer.tunnel.read() == b"<ping>"
+        assert await answer.tunnel.read() == b""
+        answer.close()
+
+
+async def test_a_reset_ends_no_body(transport: HttpTransport) -> None:
+    """A body without a length ends with its connection, but only if that is closed in order."""
+    read_it = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.send(b"HTTP/1.1 200 OK\r\n\r\nsome")
+        await read_it.wait()
+        peer.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.writer.transport.abort()
+
+    async with upstream(script) as up:
+        answer = await send(transport, up.url)
+        assert await anext(answer.chunks) == b"some"
+        read_it.set()
+        with pytest.raises(UpstreamError, match="cut its answer"):
+            await read(answer)
+
+
+async def test_an_idle_connection_is_kept_for_a_while(transport: HttpTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy_core.client._IDLE", 0.05)
+    async with upstream(again(OK)) as up:
+        await read(await send(transport, up.url))
+        await asyncio.wait_for(up.peers[0].gone.wait(), 5)
+        assert not transport._connections
+
+
+async def test_the_request_goes_on_beside_its_answer(transport: HttpTransport) -> None:
+    """An upstream may answer as it reads; a connection on which both came to their ends is used again."""
+    more = asyncio.Event()
+
+    async def slow() -> AsyncGenerator[bytes, None]:
+        yield b"one"
+        await more.wait()
+        yield b"two"
+
+    async def script(peer: Peer) -> None:
+        await peer.read_head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n" + await peer.reader.readexactly(3))
+        await peer.send(await peer.reader.readexactly(3))
+        await again(OK)(peer)
+
+    async with upstream(script) as up:
+        answer = await send(transport, up.url, "POST", Body.stream(slow(), 6))
+        got = b""
+        async for chunk in answer.chunks:
+            got += bytes(chunk)
+            more.set()
+        assert got == b"onetwo"
+        assert await read(await send(transport, up.url)) == b"ok"
+        assert len(up.peers) == 1
+
+
+async def test_what_the_body_raises_is_raised_beside_an_answer(transport: HttpTransport) -> None:
+    more = asyncio.Event()
+
+    async def broken() -> AsyncGenerator[bytes, None]:
+        yield b"some"
+        await more.wait()
+        raise LookupError("the client's own")
+
+    async def script(peer: Peer) -> None:
+        await peer.read_head()
+        await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
+        await peer.until_gone()
+
+    async with upstream(script) as up:
+        answer = await send(transport, up.url, "POST", Body.stream(broken(), 9))
+        more.set()
+        with pytest.raises(LookupError, match="the client's own"):
+            await read(answer)
+        await asyncio.wait_for(up.peers[0].gone.wait(), 5)
+
+
+async def test_an_upstream_by_ipv6(transport: HttpTransport) -> None:
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(OK)
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(serve, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        assert await read(await send(transport, f"http://[::1]:{port}")) == b"ok"
+    assert f"\r\nHost: [::1]:{port}\r\n".encode() in heads[0]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_a_handshake_that_never_ends_leaves_nothing(transport: HttpTransport, leaves: bool) -> None:
+    """Neither where its time is over, nor where the client leaves meanwhile."""
+
+    async def script(peer: Peer) -> None:
+        await peer.reader.readexactly(5)  # it has begun
+        begun.set()
+        await peer.until_gone()
+
+    begun = asyncio.Event()
+    before = len(os.listdir("/proc/self/fd"))
+    async with upstream(script) as up:
+        limit = 60 if leaves else 0.3
+        task = asyncio.create_task(send(transport, up.url.replace("http:", "https:"), connect_timeout=limit))
+        await asyncio.wait_for(begun.wait(), 5)
+        if leaves:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError if leaves else UpstreamTimeout):
+            await task
+        await asyncio.wait_for(up.peers[0].gone.wait(), 5)
+        assert not transport._connections
+    await settled()
+    assert len(os.listdir("/proc/self/fd")) <= before + 1
+
+
 # --- TLS ---
 
 
@@ -571,6 +725,13 @@ def test_it_runs_on_uvloop_as_well(tmp_path: Path) -> None:
             await test_a_body_of_unknown_length_is_chunked(transport)
             await test_a_slow_reader_slows_the_upstream(transport)
             await test_a_post_is_never_sent_twice(transport)
+            await test_what_came_with_the_upgrade_is_the_tunnels_first_read(transport)
+            await test_a_reset_ends_no_body(transport)
+            await test_the_request_goes_on_beside_its_answer(transport)
+            for leaves in (True, False):
+                await test_a_handshake_that_never_ends_leaves_nothing(transport, leaves)
+            for phase in ("head", "body", "upload"):
+                await test_who_leaves_takes_everything_along(transport, phase)
         await test_a_certificate_that_is_trusted(tmp_path)
 
     uvloop.run(go())
