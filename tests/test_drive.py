@@ -262,6 +262,23 @@ def submit_and_poll(job: Job) -> Steps:
 DONE = {"state": "done", "link": "https://cdn.example/1"}
 
 
+@pytest.mark.parametrize("failure", [Failure.NOT_SENT, Failure.NOT_BILLED, Failure.UNKNOWN])
+async def test_what_fails_after_an_answer_may_have_been_charged(failure: Failure) -> None:
+    """Even where nothing was sent: the task that was started before runs, and a client that asks again pays again."""
+    service = Service(told({"id": "t1"}), *[UpstreamError("no connection", failure=failure, status=504, code="x")] * 9)
+    with pytest.raises(UpstreamError) as caught:
+        await collected(JOB, service.run(Toy(steps=submit_and_poll)))
+    assert (caught.value.failure, caught.value.status, caught.value.code) == (Failure.UNKNOWN, 504, "x")
+    assert caught.value.headers["x-should-retry"] == "false"
+
+
+async def test_what_fails_before_any_answer_keeps_its_meaning() -> None:
+    service = Service(UpstreamError("no connection", failure=Failure.NOT_SENT))
+    with pytest.raises(UpstreamError) as caught:
+        await collected(JOB, service.run(Toy(steps=one_call)))
+    assert caught.value.failure is Failure.NOT_SENT
+
+
 async def test_a_task_is_polled_until_it_is_done(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "darkroom.image_edit")
     service = Service(told({"id": "t1"}), told({"state": "queued"}), told({"state": "running"}), told(DONE))

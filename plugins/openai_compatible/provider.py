@@ -198,7 +198,8 @@ class Compatible:
             failure = Failure.UNKNOWN
             yield Failed(refusal(error.reply, self.name, status=502, code="image_fetch_failed", failure=failure), index)
         else:
-            yield Image(reply.body)
+            image = Image(reply.body)
+            yield image if image.media_type else Failed(InvalidReply(f"what {self.name} sent is not an image"), index)
 
 
 _CODES = {

@@ -163,9 +163,9 @@ class Seen:
     method: str
     path: str
     headers: CIMultiDict[str] = field(repr=False)
-    raw: bytes = field(default=b"", repr=False)
     fields: dict[str, Any] = field(default_factory=dict)
     parts: list[str] = field(default_factory=list)  # names of the files of a form, in order
+    claims: list[str] = field(default_factory=list)  # their media types, as the form has them
     references: list[bytes] = field(default_factory=list, repr=False)
     links: list[str] = field(default_factory=list)
     mask: bytes = field(default=b"", repr=False)
@@ -222,7 +222,6 @@ class Compatible:
         seen = Seen(method=request.method, path=request.raw_path, headers=CIMultiDict(request.headers))
         self.requests.append(seen)
         try:
-            seen.raw = await request.read()
             self._authorized(seen)
             await self._read(request, seen)
             return await self._answer(request, seen)
@@ -251,7 +250,7 @@ class Compatible:
         path = request.path.removeprefix(self.row.base)
         form = request.content_type == "multipart/form-data"
         if path == "/images/generations" and not form:
-            self._check_json(seen)
+            self._check_json(seen, await request.read())
         elif path == "/images/edits" and self.row.images:
             if not form:
                 raise Refusal(400, "Content-Type must be multipart/form-data")
@@ -264,9 +263,9 @@ class Compatible:
             raise Refusal(404, "Not Found")
         self._check_fields(seen)
 
-    def _check_json(self, seen: Seen) -> None:
+    def _check_json(self, seen: Seen, body: bytes) -> None:
         try:
-            seen.fields = json.loads(seen.raw)
+            seen.fields = json.loads(body)
         except ValueError:
             raise Refusal(400, "invalid JSON") from None
         if self.flavour == "localai":
@@ -284,6 +283,7 @@ class Compatible:
                 data = value.file.read()
                 value.file.close()
                 seen.parts.append(name)
+                seen.claims.append(value.content_type)
                 if name in images:
                     seen.references.append(data)
                 elif name == self.row.mask:
