@@ -29,6 +29,7 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "azure": ("tests.emulators.azure", "Azure", {}, "pictures"),
     "bytedance": ("tests.emulators.ark", "Ark", {}, "seedream-4.5"),
     "openai": ("tests.emulators.gpt_image", "GptImage", {}, "gpt-image-2"),
+    "openai_compatible": ("tests.emulators.openai_compatible", "Compatible", {}, "house-edit"),
 }
 SURFACES = ("images/generations", "images/edits, multipart", "images/edits, JSON", "chat", "chat, streamed")
 OPERATIONS = ("generate", "edit 1", "edit 3", "mask", "n = 2", "ratio 16:9")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -180,7 +180,13 @@ class _Driver:
         self._stream: Response | None = None
 
     async def answer(self, step: Call | Next) -> Reply:
-        reply = await (self._call(step) if isinstance(step, Call) else self._next())
+        try:
+            reply = await (self._call(step) if isinstance(step, Call) else self._next())
+        except UpstreamError as error:
+            if not self.answered or error.failure is Failure.UNKNOWN:
+                raise
+            # An earlier call was answered: what it started may be charged, even if this one was never sent.
+            raise UpstreamError(error.message, failure=Failure.UNKNOWN, status=error.status, code=error.code) from error
         self.answered = True
         if reply.status >= 400:
             raise CallError(replace(reply, body=_masked(reply.body, step.headers)) if isinstance(step, Call) else reply)
@@ -323,8 +329,9 @@ def refusal(
     """A service's error answer in OpenAI's shape: its status, its words (cut at 600 characters), its code.
 
     Understood are `{"error": {...}}`, `{"error": "text"}`, a one-element list of either, flat `{code, message}`,
-    and FastAPI's `{"detail": ...}` (contracts: clients.md section 1, "Errors"). A provider that knows better gives `status`,
-    `code`, `failure` or `message`; the code `insufficient_quota` keeps SDKs from asking again.
+    and FastAPI's `{"detail": ...}`: text, an object, or a list that names fields (contracts: clients.md section 1, "Errors").
+    A provider that knows better gives `status`, `code`, `failure` or `message`; the code `insufficient_quota` keeps SDKs from
+    asking again.
     """
     try:
         value = reply.json
@@ -368,6 +375,10 @@ def _told(value: object) -> tuple[str, str, str | None]:
     if not isinstance(inner, Mapping):
         inner = value
     message = inner.get("message") or inner.get("detail") or value.get("detail") or ""
+    if isinstance(message, list) and message and all(isinstance(one, Mapping) and one.get("msg") for one in message):
+        return _faults(message)
+    if isinstance(message, Mapping):  # DeepInfra's {"detail": {"error": ...}}
+        message = message.get("error") or message.get("message") or message
     if not isinstance(message, str):
         try:
             message = orjson.dumps(message).decode()
@@ -376,7 +387,20 @@ def _told(value: object) -> tuple[str, str, str | None]:
     return message, _text(inner.get("code")), _text(inner.get("param")) or None
 
 
-def _text(value: object) -> str:
-    return str(value)[:100] if isinstance(value, (str, int)) else ""
+# What pydantic calls a fault, in OpenAI's words.
+_FAULTS = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}
 
 
+def _faults(faults: Sequence[Mapping[str, Any]]) -> tuple[str, str, str | None]:
+    """Of FastAPI's list: `[{"loc": ["body", "size"], "msg": ..., "type": ...}]`."""
+    told = []
+    for fault in faults:
+        loc = fault.get("loc")
+        where = ".".join(_text(step) for step in loc if step not in ("body", "query")) if isinstance(loc, list) else ""
+        told.append((where, _text(fault.get("msg"), _WORDS)))
+    words = "; ".join(f"{where}: {text}" if where else text for where, text in told)
+    return words, _FAULTS.get(_text(faults[0].get("type")), "invalid_value"), told[0][0][:100] or None
+
+
+def _text(value: object, length: int = 100) -> str:
+    return str(value)[:length] if isinstance(value, (str, int)) else ""

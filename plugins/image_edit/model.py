@@ -118,12 +118,13 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What the service told beside the pictures. `usage` is in OpenAI's shape."""
+    """What is to be told beside the pictures. `usage` is in OpenAI's shape; `warnings` name what could not be sent."""
 
     usage: Mapping[str, object] | None = None
     cost: Mapping[str, object] | None = None
     model: str | None = None
     request_id: str | None = None
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,8 @@ class Outcome:
             self._usage[name] = earlier + value if isinstance(earlier, int) and isinstance(value, int) else value
         self._model = note.model or self._model
         self._request_id = note.request_id or self._request_id
+        # Each of several runs has the same to tell.
+        self._warnings += [warning for warning in note.warnings if warning not in self._warnings]
 
     def result(self, exchange: Exchange) -> Result:
         if self._usage:

@@ -87,11 +87,21 @@ def payload(call: Call) -> bytes:
     )
 
 
+def _secrets(value: object) -> Iterator[str]:
+    """Every Secret in a dataclass, and in those within it."""
+    if isinstance(value, Secret):
+        yield value.reveal()
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for one in dataclasses.fields(value):
+            yield from _secrets(getattr(value, one.name))
+
+
 class ProviderConformance:
     """Inherit it, and name the plugin, its config, and the replies of one good run.
 
     `plugin` is the class; `config` its table, with secrets as plain strings; `replies` are what the service says, in order;
-    `model` is the model to ask for, by default the first; `name` the plugin's name, by default the class's in lower case.
+    `model` is the model to ask for, by default the first; `name` the plugin's name, by default the class's in lower case;
+    `provider_name` is which of its providers is meant, where it brings several.
     """
 
     plugin: ClassVar[type[Any]]
@@ -99,6 +109,7 @@ class ProviderConformance:
     replies: ClassVar[Sequence[Reply]]
     model: ClassVar[str] = ""
     name: ClassVar[str] = ""
+    provider_name: ClassVar[str] = ""
 
     def provider(self) -> Provider:
         """Built as the host builds it, and found through its hook."""
@@ -107,7 +118,9 @@ class ProviderConformance:
         ready = loaded(table, plug(**{name: self.plugin}))
         found = [provider for group in ready.plugins.hook.image_edit_providers() for provider in group]
         assert found, "the hook image_edit_providers returned nothing"
-        provider: Provider = found[0]
+        names = [provider.name for provider in found]
+        assert not self.provider_name or self.provider_name in names, f"there is no {self.provider_name} among {names}"
+        provider: Provider = found[names.index(self.provider_name) if self.provider_name else 0]
         return provider
 
     def job(self, **more: Any) -> Job:
@@ -122,10 +135,7 @@ class ProviderConformance:
         return run_steps(self.provider().edit(self.job(**more)), self.replies)
 
     def secrets(self) -> list[str]:
-        provider: Any = self.provider()
-        fields = dataclasses.fields(provider) if dataclasses.is_dataclass(provider) else ()
-        values = [getattr(provider, one.name) for one in fields]
-        return [value.reveal() for value in values if isinstance(value, Secret)]
+        return list(_secrets(self.provider()))
 
     def test_it_says_who_it_is(self) -> None:
         provider = self.provider()
