@@ -436,7 +436,8 @@ class Clients:
         while not self.over:
             try:
                 line = await self.place.connect()
-            except (ConnectionRefusedError, FileNotFoundError):
+            except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
+                # A reset while connecting: made in the instant between the last accept and the close. Nothing was sent on it.
                 assert self.signalled, "refused before the signal"
                 return
             try:
@@ -459,7 +460,8 @@ class Clients:
             name = self.name("new")
             try:
                 line = await self.place.connect()
-            except (ConnectionRefusedError, FileNotFoundError):
+            except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
+                # A reset while connecting: made in the instant between the last accept and the close. Nothing was sent on it.
                 assert self.signalled, "refused before the signal"
                 self.refused += 1
                 return
