@@ -262,12 +262,17 @@ def submit_and_poll(job: Job) -> Steps:
 DONE = {"state": "done", "link": "https://cdn.example/1"}
 
 
+def make_and_look(job: Job) -> Steps:
+    made = yield ask()
+    yield HostedImage((yield Call(method="GET", url=BASE / made.json["id"])).json["link"])
+
+
 @pytest.mark.parametrize("failure", [Failure.NOT_SENT, Failure.NOT_BILLED, Failure.UNKNOWN])
 async def test_what_fails_after_an_answer_may_have_been_charged(failure: Failure) -> None:
-    """Even where nothing was sent: the task that was started before runs, and a client that asks again pays again."""
+    """Even where nothing was sent: what the first call made is made, and a client that asks again pays again."""
     service = Service(told({"id": "t1"}), *[UpstreamError("no connection", failure=failure, status=504, code="x")] * 9)
     with pytest.raises(UpstreamError) as caught:
-        await collected(JOB, service.run(Toy(steps=submit_and_poll)))
+        await collected(JOB, service.run(Toy(steps=make_and_look)))
     assert (caught.value.failure, caught.value.status, caught.value.code) == (Failure.UNKNOWN, 504, "x")
     assert caught.value.headers["x-should-retry"] == "false"
 
@@ -546,6 +551,7 @@ async def test_a_key_that_a_service_repeats_is_masked() -> None:
     assert "Incorrect API key" in caught.value.message
 
 
+MISSING = "missing_required_parameter"
 SHAPES: dict[str, tuple[int, object, str, str, str | None]] = {
     # name: status, body, message, code, param (contracts: clients.md section 1, and each provider's)
     "openai": (
@@ -585,12 +591,14 @@ SHAPES: dict[str, tuple[int, object, str, str, str | None]] = {
     "fastapi, text": (404, {"detail": "Not Found"}, "Not Found", "upstream_error", None),
     "fastapi, list": (
         422,
-        {"detail": [{"loc": ["body", "n"], "msg": "too large"}]},
-        '[{"loc":["body","n"],"msg":"too large"}]',
-        "upstream_error",
-        None,
+        {"detail": [{"loc": ["body", "n"], "msg": "too large"}, {"loc": ["body", "lora", 0], "msg": "no", "type": "missing"}]},
+        "n: too large; lora.0: no",
+        "invalid_value",
+        "n",
     ),
-    "deepinfra": (400, {"detail": {"error": "model busy"}}, '{"error":"model busy"}', "upstream_error", None),
+    "fastapi, missing": (422, {"detail": [{"loc": ["body", "x"], "msg": "no", "type": "missing"}]}, "x: no", MISSING, "x"),
+    "fastapi, a list of text": (422, {"detail": ["a", "b"]}, '["a","b"]', "upstream_error", None),
+    "deepinfra": (400, {"detail": {"error": "model busy"}}, "model busy", "upstream_error", None),
     "replicate": (422, {"detail": "bad version", "title": "Invalid"}, "bad version", "upstream_error", None),
     "detail in error": (400, {"error": {"detail": "inner"}}, "inner", "upstream_error", None),
     "error is null": (400, {"error": None, "message": "beside it"}, "beside it", "upstream_error", None),

@@ -29,11 +29,14 @@ async def proxied(server: Compatible, image_edit: Any = None, **keys: Any) -> As
     table = setup(server, **keys)
     table["plugins"]["image_edit"].update(image_edit or {})
     config = {"proxy": {"plugins": ["image_edit", "openai_compatible"]}, "plugins": table["plugins"]}
-    async with (
-        running(config, environ=table["environ"]) as url,
-        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="the-clients-own", max_retries=2) as client,
-    ):
+    async with running(config, environ=table["environ"]) as url, sdk(f"{url}/v1", "the-clients-own", 2) as client:
         yield client
+
+
+def sdk(base_url: str, key: str, retries: int = 0) -> openai.AsyncOpenAI:
+    """Without TLS, whose certificates take longer to load than most tests to run."""
+    http = openai.DefaultAsyncHttpxClient(verify=False)
+    return openai.AsyncOpenAI(base_url=base_url, api_key=key, max_retries=retries, http_client=http)
 
 
 @pytest.fixture(params=FLAVOURS)
@@ -164,7 +167,7 @@ async def test_shapes(server: Compatible, client: openai.AsyncOpenAI) -> None:
     assert opened(images(answer)[0]).size == (1360, 768)
     await client.images.generate(model=MODEL, prompt="x", extra_body={"resolution": "0.5K"})
     assert server.requests[1].fields["size"] == "512x512"
-    answer = await client.images.generate(model=MODEL, prompt="x", size="500x500")  # type: ignore[call-overload]
+    answer = await client.images.generate(model=MODEL, prompt="x", size="500x500")
     assert warnings(answer) == [f"{MODEL} cannot make size 500x500; 496x496 was used"]
 
 
@@ -314,6 +317,7 @@ async def test_response_format_url_is_a_422_at_vllm_omni() -> None:
     assert caught.value.param == "response_format"
 
 
+SOON = {"Retry-After": "0.01"}
 POLICY = {"error": {"message": "no", "code": "content_policy_violation"}}
 
 
@@ -322,8 +326,8 @@ POLICY = {"error": {"message": "no", "code": "content_policy_violation"}}
     [
         (Refuse(status=500, body={"detail": "CUDA out of memory"}), 500, "upstream_error", 1),
         (Refuse(status=402, body={"detail": {"error": "balance"}}), 429, "insufficient_quota", 1),
-        (Refuse(status=429, body={"error": {"message": "slow"}}, headers={"Retry-After": "0.01"}), 429, "rate_limit_exceeded", 3),
-        (Refuse(status=503, body={"detail": "busy"}, headers={"Retry-After": "0.01"}), 503, "overloaded", 3),
+        (Refuse(status=429, body={"error": {"message": "slow"}}, headers=SOON), 429, "rate_limit_exceeded", 3),
+        (Refuse(status=503, body={"detail": "busy"}, headers=SOON), 503, "overloaded", 3),
         (Refuse(status=503, body={"detail": "busy"}), 503, "overloaded", 1),
         (Refuse(status=400, body=POLICY), 400, "content_policy_violation", 1),
         (Raw(body=b'{"error": {"message": "no", "code": 400}}'), 400, "invalid_request", 1),
@@ -372,10 +376,7 @@ async def test_two_servers_side_by_side() -> None:
         servers = table["plugins"]["openai_compatible"]["servers"]
         servers["small"] = {"base_url": str(other.url), "preset": "sd_cpp", "models": {"sketch": MODEL}}
         config = {"proxy": {"plugins": ["image_edit", "openai_compatible"]}, "plugins": table["plugins"]}
-        async with (
-            running(config, environ=table["environ"]) as url,
-            openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="x") as client,
-        ):
+        async with running(config, environ=table["environ"]) as url, sdk(f"{url}/v1", "x") as client:
             await client.images.generate(model=MODEL, prompt="x")
             await client.images.generate(model="sketch", prompt="x")
             listed = [model.id for model in (await client.models.list()).data]
@@ -389,10 +390,8 @@ async def test_two_servers_side_by_side() -> None:
 Files = Callable[[], Any]
 
 
-@asynccontextmanager
-async def direct(server: Compatible, key: str = KEY) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=str(server.url), api_key=key, max_retries=0) as client:
-        yield client
+def direct(server: Compatible, key: str = KEY) -> openai.AsyncOpenAI:
+    return sdk(str(server.url), key)
 
 
 async def test_the_sdk_generates(server: Compatible) -> None:
