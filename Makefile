@@ -20,7 +20,7 @@ $(VENV)/dev.done: $(VENV)/run.done requirements-dev.lock
 	@touch $@
 
 # Other people's clients, in an environment of their own: they want an older openai than the tests themselves.
-$(VENV)/clients.done: requirements-clients.lock
+$(VENV)/clients.done: requirements-clients.lock | $(VENV)/run.done
 	$(PYTHON) -m venv $(VENV)/clients
 	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-clients.lock
 	@touch $@

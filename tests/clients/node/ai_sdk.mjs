@@ -38,6 +38,7 @@ async function listen(chat, text, sent) {
 const operations = {
   generate: () => image("a red sun over the sea", { size: "256x256" }),
   generate_two: () => image("a red sun over the sea", { size: "256x256", n: 2 }),
+  generate_jpeg: () => image("a red sun", { providerOptions: { darkroom: { output_format: "jpeg" } } }),
   edit: () => image({ text: "make it grayscale", images: [pictures[0]] }),
   edit_three: () => image({ text: "side by side", images: pictures }),
   unknown_model: () => generateImage({ model: compatible.imageModel("no-such-model"), prompt: "x" }),

@@ -58,7 +58,8 @@ def stream() -> dict[str, Any]:
 
 
 def chat_content() -> dict[str, Any]:
-    return {"content": litellm.completion(messages=turn("make it grayscale", PICTURES[:1]), **LISTED).choices[0].message.content}
+    answer = litellm.completion(messages=turn("make it grayscale", PICTURES[:1]), **LISTED)
+    return {"content": answer.choices[0].message.content}
 
 
 def unknown_model() -> dict[str, Any]:
@@ -74,5 +75,7 @@ def bad_mask() -> dict[str, Any]:
     return images(litellm.image_edit(image=image, mask=mask, prompt="make it grayscale", **WAY))
 
 
-run(generate, generate_two, edit, edit_three, chat, chat_three, chat_two, stream, chat_content, unknown_model, unknown_model_chat,
-    bad_mask)  # fmt: skip
+run(
+    generate, generate_two, edit, edit_three, chat, chat_three, chat_two, stream, chat_content, unknown_model,
+    unknown_model_chat, bad_mask,
+)  # fmt: skip
