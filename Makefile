@@ -19,10 +19,11 @@ $(VENV)/dev.done: $(VENV)/run.done requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# Other people's clients, in an environment of their own: they want an older openai than the tests themselves.
+# Other people's clients, in an environment of their own: they want an older openai than the tests themselves. Not compiled: of
+# all that they bring, little is imported.
 $(VENV)/clients.done: requirements-clients.lock | $(VENV)/run.done
 	$(PYTHON) -m venv $(VENV)/clients
-	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-clients.lock
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-clients.lock
 	@touch $@
 
 # The clients for Node. Node itself is one of the wheels above, so that every machine has the same.
