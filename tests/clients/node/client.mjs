@@ -44,6 +44,12 @@ const operations = {
     const answer = await client.images.edit({ model, prompt: "side by side", image });
     return { images: answer.data };
   },
+  async models() {
+    const listed = [];
+    for await (const one of client.models.list()) listed.push(one.id);
+    const ours = listed.filter((id) => !id.startsWith("gpt"));
+    return { listed, retrieved: await Promise.all(ours.map(async (id) => (await client.models.retrieve(id)).id)) };
+  },
   async text_stream() {
     const stream = await client.chat.completions.create({ model: "gpt", messages: [{ role: "user", content: "hi" }], stream: true });
     const said = [];
