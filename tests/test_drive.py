@@ -102,7 +102,8 @@ class Service:
 
     def run(self, provider: Toy, **more: Any) -> Run:
         exchange = Exchange(spawn=self.background.append, memory=Memory(1 << 28).lease())
-        return Run(**{"provider": provider, "next": self, "exchange": exchange, "sleep": self.sleep, **more})
+        given = {"provider": provider, "next": self, "exchange": exchange, "sleep": self.sleep, "spread": lambda: 1.0}
+        return Run(**{**given, **more})
 
     @property
     def lines(self) -> list[str]:

@@ -50,6 +50,7 @@ IMAGE_EDIT = {
     "changes": 2,
     "fetch": 2,
     "hookspecs": 2,
+    "polling": 2,
     "registry": 2,
     "wire": 2,
     "catalogue": 3,

@@ -23,6 +23,7 @@ from .model import (
 )
 from .picture import Image, Link
 from .plugin import ImageEdit
+from .polling import poll
 from .rules import Inputs, Rules, Shapes, Sizes
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Submitted",
     "UpstreamRefusal",
     "hookimpl",
+    "poll",
     "refusal",
     "request_id_of",
 ]

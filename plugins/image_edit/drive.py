@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -33,12 +34,14 @@ from proxy_core import (
 
 from .model import Call, CallError, Failed, HostedImage, Job, Next, Output, Preview, Provider, Reply, Step, Submitted
 from .picture import Image
+from .polling import hinted
 from .wire import json_pieces, multipart_pieces, read_events
 
 log = logging.getLogger("darkroom.image_edit")
 
 REPLY_LIMIT = 192 * 1024 * 1024  # bytes of one reply; a 4K picture in base64 is some 20 MB
 _AGAIN = (0.5, 1.0, 2.0)  # seconds before a call that may be repeated is
+_PATIENTLY = (*_AGAIN, 4.0, 8.0, 16.0, 16.0, 16.0)  # and where a job runs that is paid for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class Run:
     next: Handler
     exchange: Exchange
     sleep: Callable[[float], Any] = asyncio.sleep
+    spread: Callable[[], float] = lambda: random.uniform(0.9, 1.1)  # noqa: S311  # what each pause is multiplied by
     parallel: int = 4  # runs at once where one run cannot make all the pictures
 
 
@@ -147,7 +151,8 @@ async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
         if not made:
             raise InvalidReply(f"{run.provider.name} answered without a picture")
     except CallError as error:
-        raise refusal(error.reply, run.provider.name) from None
+        # Whatever is wrong with asking for a job, the job runs.
+        raise refusal(error.reply, name, failure=Failure.UNKNOWN if driver.submitted else None) from None
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         if not driver.answered:
             raise PluginFault(name) from error  # nothing was read yet: it is the provider's own mistake, not the service's
@@ -218,15 +223,16 @@ class _Driver:
 
     async def _call(self, call: Call) -> Reply:
         if call.wait:
-            await self._run.sleep(call.wait)
+            await self._run.sleep(call.wait * self._run.spread())
         again = call.again if call.again is not None else call.method == "GET"
-        pauses = iter(_AGAIN if again else ())
+        pauses = iter(() if not again else _AGAIN if self.submitted is None else _PATIENTLY)
         while True:
             try:
                 response = await self._run.next(self._request(call))
-                if response.status >= 500 and (pause := next(pauses, None)) is not None:
+                passing = response.status >= 500 or (response.status == 429 and self.submitted is not None)
+                if passing and (pause := next(pauses, None)) is not None:
                     await response.body.aclose()
-                    await self._run.sleep(pause)
+                    await self._run.sleep(hinted(response.headers) or pause)
                     continue
                 return await self._reply(response, call)
             except _NoRoom:
