@@ -24,7 +24,7 @@ from .model import (
 from .picture import Image, Link
 from .plugin import ImageEdit
 from .polling import poll
-from .rules import Inputs, Rules, Shapes, Sizes
+from .rules import Inputs, Price, Rules, Shapes, Sizes, Tier
 
 __all__ = [
     "Call",
@@ -42,6 +42,7 @@ __all__ = [
     "Note",
     "Part",
     "Preview",
+    "Price",
     "Provider",
     "Reply",
     "Result",
@@ -53,6 +54,7 @@ __all__ = [
     "Sizes",
     "Steps",
     "Submitted",
+    "Tier",
     "UpstreamRefusal",
     "hookimpl",
     "poll",

@@ -118,7 +118,11 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
-    """What is to be told beside the pictures. `usage` is in OpenAI's shape; `warnings` name what could not be sent."""
+    """What is to be told beside the pictures. `usage` is in OpenAI's shape; `warnings` name what could not be sent.
+
+    `cost` is what the service says this run cost: {"amount": "0.04", "currency": "USD"}, the amount in decimals. Where it does not
+    say, the model's `price` counts.
+    """
 
     usage: Mapping[str, object] | None = None
     cost: Mapping[str, object] | None = None

@@ -41,6 +41,40 @@ class Inputs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tier:
+    """One line of a price list: what a picture costs that is all that is said here."""
+
+    amount: str
+    """US dollars for one picture, in decimals: `"0.045"`."""
+    quality: tuple[str, ...] = ()
+    """One of these; empty is any."""
+    resolution: tuple[str, ...] = ()
+    """One of these labels was asked for; empty is any."""
+    pixels: int = 0
+    """It has at most so many; 0 is any number."""
+    edit: bool | None = None
+    """Made with references or without; left out, either."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a model's pictures cost, where the service does not tell. A price that is not known is none at all, never 0."""
+
+    tiers: tuple[Tier, ...] = ()
+    """The first that applies counts; where none does, the price is not known."""
+    reference: str = "0"
+    """US dollars for each reference."""
+    included: int = 0
+    """References that cost nothing."""
+    tokens: dict[str, str] = field(default_factory=dict)
+    """US dollars for a million tokens of `text_input`, `image_input` and `output`, where the service counts them."""
+    date: str = ""
+    """When the price list was read: `"2026-11-22"`."""
+    source: str = ""
+    """Where it was read."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rules:
     """What one model takes. The default is a model that takes a prompt and references, and nothing else.
 
@@ -61,3 +95,4 @@ class Rules:
     masks: Inputs = field(default_factory=Inputs)  # what a mask may be; it always has the first reference's width and height
     values: Mapping[str, Container[object]] = field(default_factory=dict)  # field -> what it may be; a set of words, a range
     nearest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # field -> word -> the legal one nearest
+    price: Price | None = None
