@@ -61,7 +61,7 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
 
     A run that fails becomes a Failed; only if every run fails is the first error raised. Indices are those of the answer.
     """
-    batch = max(1, run.provider.batch)
+    batch = max(1, run.provider.batch) if not job.partial_images else 1  # a preview does not say whose it is
     shares = [min(batch, job.n - start) for start in range(0, job.n, batch)]
     if len(shares) == 1:
         async with aclosing(drive(job, run)) as outputs:
@@ -244,7 +244,8 @@ class _Driver:
 
     async def _reply(self, response: Response, call: Call) -> Reply:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        if call.events and response.status < 400:
+        whole = headers.get("content-type", "").startswith("application/json")  # a service that does not stream, asked to
+        if call.events and response.status < 400 and not whole:
             await self._close_stream()
             self._stream = response
             self._events = read_events(response.body.chunks(), limit=REPLY_LIMIT)

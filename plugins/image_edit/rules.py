@@ -95,4 +95,5 @@ class Rules:
     masks: Inputs = field(default_factory=Inputs)  # what a mask may be; it always has the first reference's width and height
     values: Mapping[str, Container[object]] = field(default_factory=dict)  # field -> what it may be; a set of words, a range
     nearest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # field -> word -> the legal one nearest
+    partial_images: bool = False  # whether previews are made while a picture is
     price: Price | None = None
