@@ -16,7 +16,8 @@ class Sizes:
     side: tuple[int, int] = (1, 1 << 14)
     ratio: float = 16.0  # the longer side over the shorter, at most
     step: int = 1  # sides are multiples of it
-    presets: Mapping[str, Collection[str]] = field(default_factory=dict)  # label -> the "WxH" the vendor recommends
+    # Label -> the "WxH" that the vendor recommends. Those of "" are legal, whatever holds for others.
+    presets: Mapping[str, Collection[str]] = field(default_factory=dict)
     default: str | None = None  # sent where the client asks for none; None leaves it to the service
 
 

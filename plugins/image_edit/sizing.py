@@ -263,8 +263,9 @@ def nearest(asked: str, sizes: Sizes, param: str = "size") -> str:
     """`asked` if it is legal, else the nearest legal size of the same shape. Raises ClientError for what is no size."""
     pixels = _pixels(asked)
     if pixels is not None:
-        if _ok(*pixels, sizes) and sizes.custom:
-            return f"{pixels[0]}x{pixels[1]}"
+        exact = f"{pixels[0]}x{pixels[1]}"
+        if exact in sizes.presets.get("", ()) or (_ok(*pixels, sizes) and sizes.custom):
+            return exact
         return _legal(*pixels, sizes) if sizes.custom else _of_shape(pixels[0] / pixels[1], pixels[0] * pixels[1], sizes)
     return _label(asked, sizes, param)
 

@@ -1,0 +1,5 @@
+"""GLM-Image and CogView, by Z.ai."""
+
+from .plugin import Zai
+
+__all__ = ["Zai"]

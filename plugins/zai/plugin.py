@@ -1,0 +1,79 @@
+"""The provider: one JSON call that makes one picture from words, and a link to it (contracts: zai.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from yarl import URL
+
+from plugins.image_edit import (
+    Call,
+    CallError,
+    HostedImage,
+    Job,
+    Note,
+    Provider,
+    Reply,
+    Secret,
+    Steps,
+    hookimpl,
+    request_id_of,
+)
+
+from .errors import failed, refused
+from .models import MODELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zai:
+    """GLM-Image and CogView, by Z.ai (Zhipu)."""
+
+    api_key: Secret
+    """The key of your account; one of Z.ai is not good in China, nor the other way round."""
+    base_url: URL = URL("https://api.z.ai/api/paas/v4")
+    """Where the API is. In China it is `https://open.bigmodel.cn/api/paas/v4`."""
+    watermark: bool = True
+    """Whether pictures bear the service's mark. Without it they are made only for accounts that have signed its waiver."""
+
+    name = "zai"
+    models = MODELS
+    batch = 1  # there is no `n`
+    takes_links = True  # there are no references at all
+
+    def __post_init__(self) -> None:
+        url = self.base_url
+        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
+            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
+
+    @property
+    def origins(self) -> list[URL]:
+        return [self.base_url]
+
+    @hookimpl
+    def image_edit_providers(self) -> Iterable[Provider]:
+        return [self]
+
+    def edit(self, job: Job) -> Steps:
+        payload: dict[str, object] = {"model": job.model, "prompt": job.prompt, "size": job.size, "quality": job.quality}
+        if not self.watermark:
+            payload["watermark_enabled"] = False
+        try:
+            reply = yield Call(
+                method="POST",
+                url=self.base_url / "images/generations",
+                headers=self.api_key.bearer(),
+                json={name: value for name, value in payload.items() if value is not None},
+            )
+        except CallError as error:
+            raise refused(error.reply, self.name) from None
+        if failed(reply):
+            raise refused(reply, self.name)
+        yield Note(request_id=request_id_of(reply) or _request_id(reply))
+        for item in reply.json["data"]:
+            yield HostedImage(item["url"])
+
+
+def _request_id(reply: Reply) -> str | None:
+    told = reply.json.get("request_id") or reply.json.get("id")
+    return told if isinstance(told, str) else None
