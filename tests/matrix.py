@@ -32,6 +32,7 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "openai": ("tests.emulators.gpt_image", "GptImage", {}, "gpt-image-2"),
     "openai_compatible": ("tests.emulators.openai_compatible", "Compatible", {}, "house-edit"),
     "openrouter": ("tests.emulators.openrouter", "OpenRouter", {}, "google/gemini-3.1-flash-image"),
+    "xai": ("tests.emulators.xai", "XAI", {}, "grok-imagine-image"),
 }
 SURFACES = ("images/generations", "images/edits, multipart", "images/edits, JSON", "chat", "chat, streamed")
 OPERATIONS = ("generate", "edit 1", "edit 3", "mask", "n = 2", "ratio 16:9")

@@ -404,7 +404,11 @@ def rendered(shape: Shape, *images: Image, extra: Any = None, items: Any = None,
 
 
 def streamed(shape: Shape, *images: Image, extra: Any = None, items: Any = None, **more: Any) -> list[Any]:
-    pieces = Chat(shape).render_events(result(*images, **more), EXCHANGE, extra or {}, items or [{} for _ in images])
+    made = result(*images, **more)
+    told = Chat(shape).events(made.job, EXCHANGE)
+    items = items or [{} for _ in images]
+    pieces = [piece for image, item in zip(images, items, strict=True) for piece in told.image(image, item)]
+    pieces += told.end(made, extra or {})
     *events, end = joined(pieces).split(b"\n\n")
     assert end == b""
     assert all(event.startswith(b"data: ") and b"\n" not in event for event in events)
@@ -441,11 +445,16 @@ def test_an_answer_is_one_message_with_the_pictures(shape: Shape, message: dict[
 
 @pytest.mark.parametrize(("shape", "message"), MESSAGES.items())
 def test_a_streamed_answer_is_the_pictures_then_the_end(shape: Shape, message: dict[str, Any]) -> None:
-    first, last = streamed(shape, ONE, TWO, usage={"output_tokens": 5, "total_tokens": 5})
-    assert abs(first.pop("created") - time.time()) < 10
-    assert isinstance(last.pop("created"), int)
-    top = {"images": message["images"]} if shape == "strings" else {}  # where the origin's clients look
-    delta = {name: value for name, value in message.items() if name not in top}
+    """Each in a chunk of its own; put together, they are what a plain answer holds."""
+    *chunks, last = streamed(shape, ONE, TWO, usage={"output_tokens": 5, "total_tokens": 5})
+    for chunk in (*chunks, last):
+        assert abs(chunk.pop("created") - time.time()) < 10
+    deltas = [chunk["choices"][0].pop("delta") for chunk in chunks]
+    assert deltas[0].pop("role") == "assistant"
+    if shape == "strings":  # where the origin's clients look
+        deltas = [{**delta, "images": chunk.pop("images")} for delta, chunk in zip(deltas, chunks, strict=True)]
+    assert {name: deltas[0][name] + deltas[1][name] for name in deltas[0]} == message
+    assert deltas[0].keys() == deltas[1].keys()
     head = {
         "id": "chatcmpl-req-7",
         "object": "chat.completion.chunk",
@@ -453,7 +462,7 @@ def test_a_streamed_answer_is_the_pictures_then_the_end(shape: Shape, message: d
         "system_fingerprint": None,
     }
     choice = {"index": 0, "logprobs": None}
-    assert first == {**head, "choices": [{**choice, "delta": {"role": "assistant", **delta}, "finish_reason": None}], **top}
+    assert chunks == [{**head, "choices": [{**choice, "finish_reason": None}]}] * 2
     assert last == {
         **head,
         "choices": [{**choice, "delta": {}, "finish_reason": "stop"}],
@@ -480,11 +489,22 @@ def test_a_signers_fields_stand_where_clients_keep_them(shape: Shape) -> None:
     assert (answer["signature"], answer["chain"]) == ("s", ["a"])
     message = answer["choices"][0]["message"]
     assert (message["image_signature"], message["other"]) == ("1", 2)
-    first, last = streamed(shape, ONE, TWO, extra=extra, items=items)
-    assert "signature" not in first
+    first, second, last = streamed(shape, ONE, TWO, extra=extra, items=items)
+    assert "signature" not in {**first, **second}
     assert (last["signature"], last["chain"]) == ("s", ["a"])
-    delta = first["choices"][0]["delta"]
-    assert (delta["image_signature"], delta["other"]) == ("1", 2)
+    assert first["choices"][0]["delta"]["image_signature"] == "1"
+    assert second["choices"][0]["delta"]["other"] == 2
+
+
+@pytest.mark.parametrize("shape", MESSAGES)
+def test_a_preview_is_marked_as_one(shape: Shape) -> None:
+    told = Chat(shape).events(result(ONE).job, EXCHANGE)
+    events = [*told.preview(TWO, index=0, number=0), *told.preview(ONE, index=0, number=1), *told.image(ONE, {})]
+    first, second, third = [orjson.loads(one.removeprefix(b"data: ")) for one in joined(events).split(b"\n\n")[:-1]]
+    preview = {"type": "image_url", "image_url": {"url": JPEG}, "index": 0, "partial": True, "partial_image_index": 0}
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": "", "images": [preview]}
+    assert second["choices"][0]["delta"]["images"][0]["partial_image_index"] == 1
+    assert "role" not in third["choices"][0]["delta"]
 
 
 @pytest.mark.parametrize("shape", MESSAGES)

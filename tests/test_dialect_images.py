@@ -324,12 +324,22 @@ def test_links_are_asked_for_and_not_given(dialect: Images) -> None:
 
 
 @pytest.mark.parametrize("asked", [2, "2"])
-def test_previews_are_asked_for_and_not_given(asked: object) -> None:
-    fields = {"model": "m", "prompt": "a hat", "stream": True}
-    (note,) = GENERATIONS.parse(Form(fields={**fields, "partial_images": asked})).notes
+def test_previews_are_for_who_streams(asked: object) -> None:
+    fields = {"model": "m", "prompt": "a hat", "partial_images": asked}
+    assert GENERATIONS.parse(Form(fields={**fields, "stream": True})).partial_images == 2
+    made = GENERATIONS.parse(Form(fields=fields))
+    assert made.partial_images == 0
+    (note,) = made.notes
     assert "partial_images" in note
     for none in (0, "0", None):
         assert GENERATIONS.parse(Form(fields={**fields, "partial_images": none})).notes == ()
+
+
+@pytest.mark.parametrize("asked", [4, -1, "many", 1.5, [], True])
+def test_previews_are_at_most_three(asked: object) -> None:
+    with pytest.raises(ClientError) as caught:
+        GENERATIONS.parse(Form(fields={"model": "m", "prompt": "a hat", "stream": True, "partial_images": asked}))
+    assert caught.value.param == "partial_images"
 
 
 def test_who_asks_is_nobodys_business() -> None:
@@ -431,7 +441,9 @@ def rendered(given: Result, extra: Any = None, items: Any = None) -> Any:
 
 
 def streamed(dialect: Images, given: Result, extra: Any = None, items: Any = None) -> list[tuple[str, Any]]:
-    body = joined(dialect.render_events(given, EXCHANGE, extra or {}, items or [{} for _ in given.images]))
+    told = dialect.events(given.job, EXCHANGE)
+    made = zip(given.images, items or [{} for _ in given.images], strict=True)
+    body = joined([*(piece for image, item in made for piece in told.image(image, item)), *told.end(given, extra or {})])
     *events, end = body.split(b"\n\n")
     assert end == b""
     lines = [event.split(b"\n") for event in events]
@@ -451,7 +463,8 @@ def test_the_format_told_is_the_format_made(images: tuple[Image, ...], told: str
     """Whatever was asked, or claimed by who made it."""
     job_ = Job(name="n", model="m", prompt="p", output_format="webp")
     assert rendered(result(*images, job=job_)).get("output_format") == told
-    assert streamed(EDITS, result(*images, job=job_))[-1][1].get("output_format") == told
+    events = [event for _, event in streamed(EDITS, result(*images, job=job_))]
+    assert [event["output_format"] for event in events] == [image.media_type.partition("/")[2] for image in images]
 
 
 def test_what_is_not_known_is_not_told() -> None:
@@ -465,8 +478,30 @@ def test_a_streamed_answer_is_an_event_for_each_picture(dialect: Images, name: s
     assert (first, second) == (name, name)
     for event in (one, two):
         assert abs(event.pop("created_at") - time.time()) < 10
-    assert one == {"type": name, "b64_json": B64, "index": 0}
-    assert two == {"type": name, "b64_json": TWO64, "index": 1, "warnings": ["w"], "usage": USAGE}
+    common = {"type": name, "quality": "auto", "background": "auto"}
+    assert one.pop("size") == "1x1"
+    assert one == {**common, "b64_json": B64, "index": 0, "output_format": "png"}
+    last = {"index": 1, "output_format": "jpeg", "warnings": ["w"], "usage": USAGE}
+    assert two == {**common, "b64_json": TWO64, **last}
+
+
+def test_the_last_picture_waits_for_what_belongs_to_all() -> None:
+    told = EDITS.events(result(ONE).job, EXCHANGE)
+    assert told.image(ONE, {}) == []
+    assert B64.encode() in joined(told.image(TWO, {}))
+    assert TWO64.encode() in joined(told.end(result(ONE, TWO), {}))
+
+
+@pytest.mark.parametrize(("dialect", "stem"), [(GENERATIONS, "image_generation"), (EDITS, "image_edit")])
+def test_a_preview_is_an_event_at_once(dialect: Images, stem: str) -> None:
+    asked = Job(name="n", model="m", prompt="p", quality="low", background="opaque")
+    name, data = joined(dialect.events(asked, EXCHANGE).preview(ONE, index=0, number=2)).split(b"\n")[:2]
+    assert name.decode() == f"event: {stem}.partial_image"
+    event = orjson.loads(data.removeprefix(b"data: "))
+    assert abs(event.pop("created_at") - time.time()) < 10
+    told = {"partial_image_index": 2, "index": 0, "size": "1x1", "output_format": "png"}
+    told |= {"quality": "low", "background": "opaque"}
+    assert event == {"type": f"{stem}.partial_image", "b64_json": B64, **told}
 
 
 def test_a_signers_fields_stand_where_clients_keep_them() -> None:
@@ -484,5 +519,3 @@ def test_each_picture_has_fields_of_its_own_or_none_has() -> None:
     """An answer with fewer fields than pictures would go out unsigned in part."""
     with pytest.raises(ValueError):
         EDITS.render(result(ONE, TWO), EXCHANGE, {}, [{}])
-    with pytest.raises(ValueError):
-        EDITS.render_events(result(ONE, TWO), EXCHANGE, {}, [{}])

@@ -62,9 +62,10 @@ IMAGE_EDIT = {
     "fit": 4,
     "inputs": 4,
     "outcome": 4,
-    "plugin": 5,
-    "__init__": 6,
-    "testing": 7,
+    "stream": 5,
+    "plugin": 6,
+    "__init__": 7,
+    "testing": 8,
 }
 
 

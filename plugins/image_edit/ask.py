@@ -37,7 +37,24 @@ class Ask:
     options: Mapping[str, Any] = field(default_factory=dict)  # fields of Job, checked
     extra: Mapping[str, Any] = field(default_factory=dict)  # every other field that was sent
     stream: bool = False
+    partial_images: int = 0
     notes: tuple[str, ...] = ()  # what is served differently from what was asked
+
+
+Pieces = list[Data | Piece]
+
+
+class Events(Protocol):
+    """One answer as server-sent events while it is made: each method gives what is to be written now."""
+
+    def preview(self, image: Image, *, index: int, number: int) -> Pieces:
+        """The preview `number` of the picture `index`, both counted from 0."""
+
+    def image(self, image: Image, more: Extra) -> Pieces:
+        """The next finished picture, with `more` beside it."""
+
+    def end(self, result: Result, extra: Extra) -> Pieces:
+        """What is left; `extra` stands in the last event that the client knows anyway."""
 
 
 class Dialect(Protocol):
@@ -45,11 +62,11 @@ class Dialect(Protocol):
 
     def parse(self, form: Form) -> Ask: ...
 
-    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> Pieces:
         """The whole answer as JSON. `extra` stands at its top level, `items` beside each picture."""
 
-    def render_events(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
-        """The whole answer as server-sent events; `extra` stands in the last that the client knows anyway."""
+    def events(self, job: Job, exchange: Exchange) -> Events:
+        """The answer of a client that streams."""
 
 
 def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], references: Sequence[Given], **more: Any) -> Ask:
@@ -80,7 +97,8 @@ def job(asked: Ask, *, name: str, model: str, like: str, request_sha256: str) ->
         references=tuple(given.value for given in asked.references),
         mask=mask if isinstance(mask, Image) else None,
     )
-    return replace(blank, extra=asked.extra, stream=asked.stream, request_sha256=request_sha256, **asked.options)
+    blank = replace(blank, stream=asked.stream, partial_images=asked.partial_images)
+    return replace(blank, extra=asked.extra, request_sha256=request_sha256, **asked.options)
 
 
 def text(value: object, param: str) -> str:
@@ -106,6 +124,21 @@ def boolean(value: object, param: str) -> bool:
     if value in ("true", "True", True):
         return True
     raise ClientError(f"{param} must be true or false, not {kind(value)}", param=param, code="invalid_type")
+
+
+_PREVIEWS = 3  # as at OpenAI
+
+
+def previews(fields: Mapping[str, Any], *, stream: bool) -> tuple[int, tuple[str, ...]]:
+    """(how many previews are wanted, what is to be noted) of a form's `partial_images`."""
+    asked = fields.get("partial_images")
+    count = 0 if asked is None else integer(asked, "partial_images")
+    if not 0 <= count <= _PREVIEWS:
+        what = f"partial_images must be between 0 and {_PREVIEWS}, not {count}"
+        raise ClientError(what, param="partial_images", code="invalid_value")
+    if count and not stream:
+        return 0, ("partial_images is for streams; the finished picture is sent alone",)
+    return count, ()
 
 
 def kind(value: object) -> str:

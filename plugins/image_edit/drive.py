@@ -32,7 +32,7 @@ from proxy_core import (
     UpstreamRefusal,
 )
 
-from .model import Call, CallError, Failed, HostedImage, Job, Next, Output, Preview, Provider, Reply, Step, Submitted
+from .model import Call, CallError, Failed, HostedImage, Job, Next, Output, Preview, Provider, Reply, Step, Submitted, rules_of
 from .picture import Image
 from .polling import hinted
 from .wire import json_pieces, multipart_pieces, read_events
@@ -61,7 +61,7 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
 
     A run that fails becomes a Failed; only if every run fails is the first error raised. Indices are those of the answer.
     """
-    batch = max(1, run.provider.batch)
+    batch = _batch(job, run.provider)
     shares = [min(batch, job.n - start) for start in range(0, job.n, batch)]
     if len(shares) == 1:
         async with aclosing(drive(job, run)) as outputs:
@@ -106,6 +106,14 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _batch(job: Job, provider: Provider) -> int:
+    """Pictures that one run may be asked for."""
+    if job.partial_images:
+        return 1  # a preview does not say whose it is
+    rules = rules_of(provider, job.like)
+    return max(1, min(provider.batch, rules.batch or provider.batch, (job.references and rules.edit_batch) or provider.batch))
 
 
 def _placed(output: Output, first: int, count: int) -> Output:
@@ -244,7 +252,8 @@ class _Driver:
 
     async def _reply(self, response: Response, call: Call) -> Reply:
         headers = {name.lower(): value for name, value in response.headers.items()}
-        if call.events and response.status < 400:
+        whole = headers.get("content-type", "").startswith("application/json")  # a service that does not stream, asked to
+        if call.events and response.status < 400 and not whole:
             await self._close_stream()
             self._stream = response
             self._events = read_events(response.body.chunks(), limit=REPLY_LIMIT)

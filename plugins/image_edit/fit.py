@@ -33,6 +33,10 @@ def fit(job: Job, rules: Rules, *, reject: bool) -> tuple[Job, list[str]]:
     if job.mask is not None and not job.references:
         raise ClientError("a mask needs the picture that it covers; send one", param="image", code="missing_required_parameter")
     _fit_n(fitting)
+    if job.partial_images and not rules.partial_images:
+        what = f"{job.name} makes no partial images"
+        fitting.unsupported("partial_images", what, instead="none are sent", legal="leave it out")
+        fitting.job = replace(fitting.job, partial_images=0)
     _fit_references(fitting, rules)
     fit_size(fitting, rules)
     _fit_fields(fitting, rules)

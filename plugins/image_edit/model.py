@@ -40,6 +40,7 @@ class Job:
     seed: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields outside this vocabulary that the rules name
     stream: bool = False
+    partial_images: int = 0  # previews that a client wants which streams; more than 0 only where the rules have them
     request_sha256: str = ""  # of the client's body, as received
 
     @property
@@ -65,6 +66,8 @@ class Part:
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """Send this, and answer with a Reply. `wait` is seconds to pause first; `events` keeps an SSE answer open for Next.
+
+    Where `events` were asked for and JSON came, the Reply has it as its body, and there is nothing for Next.
 
     `again` says that the call may be repeated after a failure; by default only GET may.
     """
@@ -120,8 +123,8 @@ class Failed:
 class Note:
     """What is to be told beside the pictures. `usage` is in OpenAI's shape; `warnings` name what could not be sent.
 
-    `cost` is what the service says this run cost: {"amount": "0.04", "currency": "USD"}, the amount in decimals. Where it does not
-    say, the model's `price` counts.
+    `cost` is what the service says this run cost: {"amount": "0.04", "currency": "USD"}, the amount in decimals. Where it does
+    not say, the model's `price` counts.
     """
 
     usage: Mapping[str, object] | None = None

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from proxy_core import USAGE, Exchange, ProxyError
+from proxy_core import USAGE, Exchange, Failure, InvalidReply, ProxyError, UpstreamTimeout
 
 from .drive import Run, run
 from .fetch import Fetcher
 from .inline import inline
-from .model import Failed, HostedImage, Job, Note, Result
+from .model import Failed, HostedImage, Job, Note, Preview, Result
 from .picture import Image
 from .registry import Served
 from .sizing import ratio_of
 
 log = logging.getLogger("darkroom.image_edit")
 
+Tell = Callable[[Preview | Image], Awaitable[None]]
 _UNLIKE = 0.04  # of a ratio's logarithm: services round sides to whole steps
 
 
@@ -36,33 +38,71 @@ class Outcome:
         self._model = made.model
         self._request_id: str | None = None
 
-    async def collect(self, run_: Run, fetcher: Fetcher) -> None:
-        """Take every output of the run, each picture checked. Raises the first error if no picture came."""
+    async def collect(self, run_: Run, fetcher: Fetcher, *, deadline: float, tell: Tell | None = None) -> None:
+        """Take every output of the run, each picture checked, within `deadline` seconds. Raises the first error if no picture
+        came. `tell` is awaited with each picture as it comes, and with previews.
+        """
         try:
-            async with aclosing(run(self._job, run_)) as outputs:
+            async with asyncio.timeout(deadline) as limit, aclosing(run(self._job, run_)) as outputs:
                 async for output in outputs:
                     match output:
                         case HostedImage() | Image():
-                            await self._keep(output, run_, fetcher)
+                            image = await self._keep(output, run_, fetcher)
+                            if image is not None and tell is not None:
+                                await tell(image)
+                        case Preview():
+                            if tell is not None and await self._good(output, fetcher, run_):
+                                await tell(output)
                         case Failed():
                             self._failed.append(output)
                         case Note():
                             self._note(output)
-        except ProxyError as error:
-            if not self._images:
+        except TimeoutError:
+            if not limit.expired():
                 raise
-            # What was made before is paid for, and is answered; what broke off after it is told beside it.
-            log.warning("%s broke off", self._served.provider.name, exc_info=error, extra={"request_id": run_.exchange.id})
-            self._failed.append(Failed(error))
+            what = f"{self._served.provider.name} was not done within {deadline:g} s (plugins.image_edit.deadline)"
+            self._broke_off(UpstreamTimeout(what, failure=Failure.UNKNOWN), run_)
+        except ProxyError as error:
+            self._broke_off(error, run_)
         if not self._images:
             raise self._failed[0].error
 
-    async def _keep(self, output: HostedImage | Image, run_: Run, fetcher: Fetcher) -> None:
+    def _broke_off(self, error: ProxyError, run_: Run) -> None:
+        if not self._images:
+            raise error
+        # What was made before is paid for, and is answered; what broke off after it is told beside it.
+        log.warning("%s broke off", self._served.provider.name, exc_info=error, extra={"request_id": run_.exchange.id})
+        self._failed.append(Failed(error))
+
+    async def _good(self, preview: Preview, fetcher: Fetcher, run_: Run) -> bool:
+        """Whether a preview is a picture at all; one that is none is no reason to give up the finished one."""
+        try:
+            await inline(preview.image, fetcher, run_.exchange, self._served.provider.name)
+        except InvalidReply:
+            return False
+        return True
+
+    async def _keep(self, output: HostedImage | Image, run_: Run, fetcher: Fetcher) -> Image | None:
         index = output.index if isinstance(output, HostedImage) and output.index is not None else len(self._images)
         try:
-            self._images.append((index, await inline(output, fetcher, run_.exchange, self._served.provider.name)))
+            image = await inline(output, fetcher, run_.exchange, self._served.provider.name)
         except ProxyError as error:
+            self._lost(output, run_)
             self._failed.append(Failed(error, index))
+            return None
+        except asyncio.CancelledError:
+            self._lost(output, run_)
+            raise
+        self._images.append((index, image))
+        return image
+
+    def _lost(self, output: HostedImage | Image, run_: Run) -> None:
+        """A picture that is paid for and did not arrive: an operator can fetch it by its link, for as long as that holds."""
+        if isinstance(output, HostedImage):
+            provider = self._served.provider.name
+            log.warning(
+                "a picture of %s was not delivered; it is at %s", provider, output.url, extra={"request_id": run_.exchange.id}
+            )
 
     def _note(self, note: Note) -> None:
         for name, value in (note.usage or {}).items():

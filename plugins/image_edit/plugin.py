@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -42,10 +43,11 @@ from .fetch import Fetcher, FetchPolicy
 from .fit import fit
 from .hookspecs import ImageEditHooks
 from .inputs import check_inputs
-from .model import Result, Signer
-from .outcome import Outcome
+from .model import Job, Result, Signer
+from .outcome import Outcome, Tell
 from .picture import LONG, Image
 from .registry import ModelEntry, Served, serve
+from .stream import Stream
 from .wire import Form, read_form
 
 log = logging.getLogger("darkroom.image_edit")
@@ -67,13 +69,21 @@ class ImageEdit:
     """Bytes of a request for pictures."""
     parallel: int = 4
     """Calls at once for one request with `n` above 1."""
+    deadline: float = 600.0
+    """Seconds that the pictures of one request may take, polling and downloads included; what is done by then is answered."""
+    commit_after: float = 10.0
+    """Seconds that the headers of a stream are held while there is nothing to send: an error keeps its status until then."""
+    keep_alive: float = 5.0
+    """Silent seconds after which a stream is sent a comment, so that no timer on the way cuts it."""
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
     """How links are fetched."""
 
     def __post_init__(self) -> None:
-        low = [name for name in ("parallel", "body_limit") if getattr(self, name) < 1]
-        if low:
-            raise ConfigError([Fault(name, "must be at least 1") for name in low])
+        faults = [Fault(name, "must be at least 1") for name in ("parallel", "body_limit") if getattr(self, name) < 1]
+        times = [name for name in ("deadline", "commit_after", "keep_alive") if not 0 < getattr(self, name) < math.inf]
+        faults += [Fault(name, "must be more than 0 seconds, and finite") for name in times]
+        if faults:
+            raise ConfigError(faults)
         self._dialects: dict[str, Dialect] = {
             "/v1/chat/completions": Chat(self.chat_images),
             "/v1/images/generations": GENERATIONS,
@@ -167,8 +177,20 @@ class ImageEdit:
         await check_inputs(asked.references[: len(made.references)], asked.mask, served.rules, served.name)
         outcome = Outcome(made, served, [*asked.notes, *warnings])
         way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel)
-        await outcome.collect(way, self._fetcher)
+        if made.stream:
+            return await self._stream(dialect, made, outcome, way)
+        await outcome.collect(way, self._fetcher, deadline=self.deadline)
         return await self._answer(dialect, outcome.result(exchange), exchange)
+
+    async def _stream(self, dialect: Dialect, made: Job, outcome: Outcome, way: Run) -> Response:
+        seal = self._signer.begin(made, way.exchange) if self._signer is not None else None
+        waits = {"commit_after": self.commit_after, "keep_alive": self.keep_alive}
+        stream = Stream(dialect.events(made, way.exchange), seal, way.exchange, **waits)
+
+        async def collect(tell: Tell) -> None:
+            await outcome.collect(way, self._fetcher, deadline=self.deadline, tell=tell)
+
+        return await stream.respond(made, outcome, collect, _headers)
 
     async def _fetched(self, asked: Ask, served: Served, exchange: Exchange) -> Ask:
         """`asked` with bytes where the provider cannot take a link."""
@@ -200,20 +222,25 @@ class ImageEdit:
         """Sealed and rendered. Nothing is sent before every picture is known to be good, and the receipt is made."""
         items: list[Mapping[str, object]] = [{} for _ in result.images]
         extra: Mapping[str, object] = {}
-        headers = CIMultiDict({"Cache-Control": "no-store"})
+        fields: Mapping[str, str] = {}
         if self._signer is not None:
             seal = self._signer.begin(result.job, exchange)
             items = [await seal.image(image) for image in result.images]
             extra, fields = await seal.end(result)
-            headers.update(fields)
-        if result.request_id:
-            headers["X-Upstream-Request-ID"] = _header(result.request_id)
-        if result.warnings:
-            headers["Darkroom-Warnings"] = _header("; ".join(result.warnings))
-        stream = result.job.stream
-        headers["Content-Type"] = "text/event-stream; charset=utf-8" if stream else "application/json"
-        render = dialect.render_events if stream else dialect.render
-        return Response(status=200, headers=headers, body=Body(*render(result, exchange, extra, items)))
+        body = Body(*dialect.render(result, exchange, extra, items))
+        return Response(status=200, headers=_headers(result, fields), body=body)
+
+
+def _headers(result: Result, fields: Mapping[str, str]) -> CIMultiDict[str]:
+    """Of an answer that is known as a whole; `fields` are the signer's."""
+    headers = CIMultiDict({"Cache-Control": "no-store"})
+    headers.update(fields)
+    if result.request_id:
+        headers["X-Upstream-Request-ID"] = _header(result.request_id)
+    if result.warnings:
+        headers["Darkroom-Warnings"] = _header("; ".join(result.warnings))
+    headers["Content-Type"] = "text/event-stream; charset=utf-8" if result.job.stream else "application/json"
+    return headers
 
 
 async def _sha256(body: Body) -> str:

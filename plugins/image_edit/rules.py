@@ -26,6 +26,7 @@ class Shapes:
 
     ratios: tuple[str, ...] = ()  # "16:9"; "auto" among them lets the service choose where the client leaves it out or says so
     resolutions: Mapping[str, int] = field(default_factory=dict)  # label -> pixels in all, about; empty: there is no such field
+    follows: bool = False  # an edit of one picture has that picture's shape, whatever is asked
     tolerance: float = 0.25  # a size in pixels is honoured if its area is that near to a label's; else the change is named
 
 
@@ -95,4 +96,7 @@ class Rules:
     masks: Inputs = field(default_factory=Inputs)  # what a mask may be; it always has the first reference's width and height
     values: Mapping[str, Container[object]] = field(default_factory=dict)  # field -> what it may be; a set of words, a range
     nearest: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # field -> word -> the legal one nearest
+    batch: int = 0  # pictures that one run can make, where that is fewer than the provider's `batch`
+    edit_batch: int = 0  # the same, with references
+    partial_images: bool = False  # whether previews are made while a picture is
     price: Price | None = None

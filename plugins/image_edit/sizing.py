@@ -11,6 +11,7 @@ from proxy_core import ClientError
 
 from .changes import Fitting
 from .model import Job
+from .picture import Image
 from .rules import Rules, Shapes, Sizes
 
 _PIXELS = re.compile(r"([1-9][0-9]{0,4})[xX*]([1-9][0-9]{0,4})")
@@ -60,6 +61,19 @@ def _sized(fitting: Fitting, job: Job, sizes: Sizes) -> Job:
 
 
 def _shaped(fitting: Fitting, job: Job, shapes: Shapes) -> Job:
+    made = _shape_and_size(fitting, job, shapes)
+    if not shapes.follows or len(job.references) != 1 or made.aspect_ratio in (None, "auto"):
+        return made
+    pixels = job.references[0].pixels if isinstance(job.references[0], Image) else None
+    if pixels is None or abs(math.log(pixels[0] / pixels[1] / _ratio(str(made.aspect_ratio)))) > _UNLIKE:
+        param = "aspect_ratio" if job.aspect_ratio is not None else "size"
+        asked = job.aspect_ratio or job.size
+        what = f"{job.name} keeps the shape of the one picture that it edits, and cannot make {param} {asked}"
+        fitting.unsupported(param, what, instead="its shape is left out", legal="leave it out")
+    return replace(made, aspect_ratio=None)
+
+
+def _shape_and_size(fitting: Fitting, job: Job, shapes: Shapes) -> Job:
     asked = job.size
     pixels = _pixels(asked) if asked is not None else None
     if asked is not None and pixels is not None:

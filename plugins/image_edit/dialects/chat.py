@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from proxy_core import ClientError, Data, Exchange, Piece
+from proxy_core import ClientError, Data, Exchange
 
-from ..ask import Ask, Extra, Given, ask, boolean, kind, picture, reference, text
-from ..model import Result
+from ..ask import Ask, Extra, Given, Pieces, ask, boolean, kind, picture, previews, reference, text
+from ..model import Job, Result
 from ..picture import Image
 from ..wire import Form, event_pieces, json_pieces
 
@@ -19,6 +19,7 @@ Shape = Literal["objects", "strings", "content", "markdown"]
 # Fields that steer the transport or the conversation, and say nothing of the picture.
 _USED = frozenset(
     {"model", "messages", "stream", "stream_options", "modalities", "user", "metadata", "store", "image_config", "mask"}
+    | {"partial_images"}
 )
 # Fields that steer how words are chosen. A client sends them by habit; of a picture they say nothing.
 _WORDS_ALONE = frozenset(
@@ -107,28 +108,32 @@ def _image_block(part: Mapping[str, Any], where: str) -> Given:
     raise ClientError(f"{where} has neither 'base64' nor 'url'", param=where, code="invalid_image_url")
 
 
-def _images(images: Sequence[Image]) -> list[dict[str, object]]:
-    return [{"type": "image_url", "image_url": {"url": image.data_url}, "index": i} for i, image in enumerate(images)]
+def _images(images: Sequence[Image], first: int) -> list[dict[str, object]]:
+    return [{"type": "image_url", "image_url": {"url": image.data_url}, "index": i} for i, image in enumerate(images, first)]
 
 
-def _message(images: Sequence[Image], shape: Shape) -> dict[str, object]:
-    """A message or delta with the pictures in it (contracts: clients.md section 6 says who reads which shape)."""
+def _message(images: Sequence[Image], shape: Shape, first: int = 0) -> dict[str, object]:
+    """A message or delta with the pictures in it (contracts: clients.md section 6 says who reads which shape).
+
+    `first` is the first picture's place in the whole answer.
+    """
     match shape:
         case "objects":
-            return {"content": "", "images": _images(images)}
+            return {"content": "", "images": _images(images, first)}
         case "strings":
             return {"content": "", "images": [image.data_url for image in images]}
         case "content":
             return {"content": [{"type": "image_url", "image_url": {"url": image.data_url}} for image in images]}
         case "markdown":
-            return {"content": Markdown(images)}
+            return {"content": Markdown(images, follows=first > 0)}
 
 
 class Markdown:
     """A Piece: the pictures as Markdown, each a data URL. It stands in a JSON string, so its line breaks are escapes."""
 
-    def __init__(self, images: Sequence[Image]) -> None:
+    def __init__(self, images: Sequence[Image], *, follows: bool = False) -> None:
         self._images = images
+        self._follows = follows
 
     @property
     def size(self) -> int:
@@ -142,20 +147,20 @@ class Markdown:
 
     def _led(self) -> Iterator[tuple[bytes, Image]]:
         for place, image in enumerate(self._images):
-            yield b"\\n\\n![image](" if place else b"![image](", image
+            yield b"\\n\\n![image](" if place or self._follows else b"![image](", image
 
 
 def _merged(items: Sequence[Extra]) -> dict[str, object]:
     return {name: value for item in items for name, value in item.items()}
 
 
-def _head(result: Result, exchange: Exchange, object_type: str) -> dict[str, object]:
+def _head(job: Job, exchange: Exchange, object_type: str) -> dict[str, object]:
     # openrouter's SDK insists on a system_fingerprint key; null will do.
     return {
         "id": f"chatcmpl-{exchange.id}",
         "object": object_type,
         "created": int(time.time()),
-        "model": result.job.name,
+        "model": job.name,
         "system_fingerprint": None,
     }
 
@@ -206,6 +211,8 @@ class Chat:
         config = fields.get("image_config")
         if config is not None:
             fields = {**fields, **_image_config(config)}
+        stream = boolean(form.fields.get("stream"), "stream")
+        count, notes = previews(form.fields, stream=stream)
         idle = sorted(name for name in fields.keys() & _WORDS_ALONE if fields[name] is not None)
         return ask(
             prompt,
@@ -213,30 +220,55 @@ class Chat:
             used=_USED | _WORDS_ALONE,
             references=references,
             mask=_image_url(form.fields["mask"], "mask") if form.fields.get("mask") is not None else None,
-            stream=boolean(form.fields.get("stream"), "stream"),
-            notes=(f"{', '.join(idle)}: for words alone, not for pictures; not used",) if idle else (),
+            stream=stream,
+            partial_images=count,
+            notes=(*notes, f"{', '.join(idle)}: for words alone, not for pictures; not used") if idle else notes,
         )
 
-    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> Pieces:
         """The whole answer as JSON."""
         message = {"role": "assistant", **_message(result.images, self.shape), **_merged(items)}
         return json_pieces(
             {
-                **_head(result, exchange, "chat.completion"),
+                **_head(result.job, exchange, "chat.completion"),
                 "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
                 **_tail(result),
                 **extra,
             }
         )
 
-    def render_events(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
-        """One chunk with the pictures, the chunk that finishes, and `[DONE]`.
+    def events(self, job: Job, exchange: Exchange) -> ChatEvents:
+        return ChatEvents(self.shape, _head(job, exchange, "chat.completion.chunk"))
 
-        `strings` puts the pictures at the top of the chunk, where the origin's clients look for them.
-        """
-        head = _head(result, exchange, "chat.completion.chunk")
-        delta = {"role": "assistant", **_message(result.images, self.shape), **_merged(items)}
-        top = {"images": delta.pop("images")} if self.shape == "strings" else {}
-        first = {**head, "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}], **top}
-        last = {**head, "choices": [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]}
-        return [*event_pieces(first), *event_pieces({**last, **_tail(result), **extra}), b"data: [DONE]\n\n"]
+
+class ChatEvents:
+    """A chunk for each picture as it comes, the chunk that finishes, and `[DONE]`.
+
+    `strings` puts the pictures at the top of the chunk, where the origin's clients look for them. Previews are objects in
+    `delta.images` in every shape, marked `partial`: they come only to who asked for `partial_images`.
+    """
+
+    def __init__(self, shape: Shape, head: Mapping[str, object]) -> None:
+        self._shape = shape
+        self._head = head
+        self._begun = False
+        self._made = 0
+
+    def _chunk(self, delta: Mapping[str, object], top: Mapping[str, object], finish: str | None = None) -> Pieces:
+        role = {} if self._begun else {"role": "assistant"}
+        self._begun = True
+        choice = {"index": 0, "delta": {**role, **delta}, "logprobs": None, "finish_reason": finish}
+        return event_pieces({**self._head, "choices": [choice], **top})
+
+    def preview(self, image: Image, *, index: int, number: int) -> Pieces:
+        shown = {"type": "image_url", "image_url": {"url": image.data_url}, "index": index}
+        return self._chunk({"content": "", "images": [{**shown, "partial": True, "partial_image_index": number}]}, {})
+
+    def image(self, image: Image, more: Extra) -> Pieces:
+        delta = {**_message([image], self._shape, self._made), **more}
+        self._made += 1
+        top = {"images": delta.pop("images")} if self._shape == "strings" else {}
+        return self._chunk(delta, top)
+
+    def end(self, result: Result, extra: Extra) -> Pieces:
+        return [*self._chunk({}, {**_tail(result), **extra}, "stop"), b"data: [DONE]\n\n"]

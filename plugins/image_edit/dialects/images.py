@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from proxy_core import ClientError, Data, Exchange, Piece
+from proxy_core import ClientError, Exchange
 
-from ..ask import Ask, Extra, Given, ask, boolean, checked, kind, reference, text
-from ..model import Result
+from ..ask import Ask, Extra, Given, Pieces, ask, boolean, checked, kind, previews, reference, text
+from ..model import Job, Result
+from ..picture import Image
 from ..wire import Form, event_pieces, json_pieces
 
 _USED = frozenset({"model", "prompt", "stream", "partial_images", "response_format", "user", "safety_identifier"})
@@ -49,13 +50,12 @@ def _ask(form: Form, references: Sequence[Given], mask: Given | None, used: froz
     prompt = text(form.fields.get("prompt", ""), "prompt")
     if not prompt.strip():
         raise ClientError("prompt is missing", param="prompt", code="missing_required_parameter")
-    notes: tuple[str, ...] = ()
-    if form.fields.get("partial_images") not in (None, 0, "0"):
-        notes = ("partial_images is not supported: only the finished image is sent",)
+    stream = boolean(form.fields.get("stream"), "stream")
+    count, notes = previews(form.fields, stream=stream)
     if form.fields.get("response_format") == "url":
         notes += ("response_format is 'url', but the image itself is in b64_json: links expire and are not passed on",)
-    stream = boolean(form.fields.get("stream"), "stream")
-    return ask(prompt, form.fields, used=used, references=references, mask=mask, stream=stream, notes=notes)
+    more = {"mask": mask, "stream": stream, "partial_images": count, "notes": notes}
+    return ask(prompt, form.fields, used=used, references=references, **more)
 
 
 def _uploaded(form: Form) -> tuple[list[Given], Given | None]:
@@ -132,21 +132,52 @@ class Images:
     def parse(self, form: Form) -> Ask:
         return self.reader(form)
 
-    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
+    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> Pieces:
         """`output_format` is what the pictures really are."""
         data = [{"b64_json": image.base64, **more} for image, more in zip(result.images, items, strict=True)]
         return json_pieces({"created": int(time.time()), "data": data, **_tail(result), **extra})
 
-    def render_events(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> list[Data | Piece]:
-        """One `completed` event for each picture; what belongs to the whole answer is in the last."""
-        name = f"{self.event}.completed"
-        pieces: list[Data | Piece] = []
-        for place, (image, more) in enumerate(zip(result.images, items, strict=True)):
-            value = {"type": name, "b64_json": image.base64, "created_at": int(time.time()), "index": place, **more}
-            if place == len(result.images) - 1:
-                value.update({**_tail(result), **extra})
-            pieces += event_pieces(value, event=name)
-        return pieces
+    def events(self, job: Job, exchange: Exchange) -> ImageEvents:
+        return ImageEvents(self.event, job)
+
+
+class ImageEvents:
+    """A `partial_image` event for each preview and a `completed` event for each picture.
+
+    What belongs to the whole answer is in the last `completed`, so each is held back until it is known whether it is the last.
+    """
+
+    def __init__(self, stem: str, job: Job) -> None:
+        self._stem = stem
+        self._job = job
+        self._held: dict[str, object] = {}
+        self._made = 0
+
+    def preview(self, image: Image, *, index: int, number: int) -> Pieces:
+        name = f"{self._stem}.partial_image"
+        value = {"type": name, "b64_json": image.base64, "partial_image_index": number, "index": index, **self._common(image)}
+        return event_pieces(value, event=name)
+
+    def _common(self, image: Image) -> dict[str, object]:
+        told: dict[str, object] = {"created_at": int(time.time()), "output_format": image.media_type.partition("/")[2]}
+        if image.pixels is not None:
+            told["size"] = f"{image.pixels[0]}x{image.pixels[1]}"
+        return {**told, "quality": self._job.quality or "auto", "background": self._job.background or "auto"}
+
+    def image(self, image: Image, more: Extra) -> Pieces:
+        before = self._released({})
+        name = f"{self._stem}.completed"
+        self._held = {"type": name, "b64_json": image.base64, "index": self._made, **self._common(image), **more}
+        self._made += 1
+        return before
+
+    def _released(self, more: Mapping[str, object]) -> Pieces:
+        held, self._held = self._held, {}
+        return event_pieces({**held, **more}, event=str(held["type"])) if held else []
+
+    def end(self, result: Result, extra: Extra) -> Pieces:
+        tail = {name: value for name, value in _tail(result).items() if name in ("warnings", "usage")}
+        return self._released({**tail, **extra})
 
 
 GENERATIONS = Images("image_generation", parse_generation)

@@ -1,0 +1,5 @@
+"""Grok Imagine, by xAI."""
+
+from .plugin import XAI
+
+__all__ = ["XAI"]

@@ -1,0 +1,105 @@
+"""The provider: one JSON call, to `images/generations` without a picture and to `images/edits` with one (contracts: xai.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from yarl import URL
+
+from plugins.image_edit import (
+    Call,
+    CallError,
+    Failed,
+    HostedImage,
+    Image,
+    InvalidReply,
+    Job,
+    Note,
+    Provider,
+    Reply,
+    Secret,
+    Steps,
+    hookimpl,
+    request_id_of,
+)
+
+from .errors import refused, withheld
+from .models import MODELS
+
+_TICKS = 10**10  # of a US dollar
+
+
+@dataclass(frozen=True, kw_only=True)
+class XAI:
+    """Grok Imagine, by xAI."""
+
+    api_key: Secret
+    """The key of your team."""
+    base_url: URL = URL("https://api.x.ai/v1")
+    """Where the API is."""
+
+    name = "xai"
+    models = MODELS
+    batch = 10
+    takes_links = True
+
+    def __post_init__(self) -> None:
+        url = self.base_url
+        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
+            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
+
+    @property
+    def origins(self) -> list[URL]:
+        return [self.base_url]
+
+    @hookimpl
+    def image_edit_providers(self) -> Iterable[Provider]:
+        return [self]
+
+    def edit(self, job: Job) -> Steps:
+        payload: dict[str, Any] = {
+            "model": job.model,
+            "prompt": job.prompt,
+            "n": job.n if job.n > 1 else None,
+            "aspect_ratio": job.aspect_ratio,
+            "resolution": job.resolution,
+            "quality": job.quality,
+            "response_format": "b64_json",  # its links are gone soon
+        }
+        # `generations` takes no picture: it would ignore one, make another, and charge that.
+        pictures = [{"url": reference.url, "type": "image_url"} for reference in job.references]
+        if pictures:
+            payload |= {"image": pictures[0]} if len(pictures) == 1 else {"images": pictures}  # never both
+        try:
+            reply = yield Call(
+                method="POST",
+                url=self.base_url / "images" / ("edits" if pictures else "generations"),
+                headers=self.api_key.bearer(),
+                json={name: value for name, value in payload.items() if value is not None},
+            )
+        except CallError as error:
+            raise refused(error.reply, self.name) from None
+        yield Note(model=reply.json.get("model"), cost=_cost(reply), request_id=request_id_of(reply))
+        for place, item in enumerate(reply.json["data"]):
+            yield self._output(item, place, reply)
+
+    def _output(self, item: Mapping[str, Any], place: int, reply: Reply) -> Image | HostedImage | Failed:
+        """One picture of an answer with status 200, which may have been withheld."""
+        if item.get("respect_moderation") is False:
+            return Failed(withheld(reply, self.name), place)
+        if item.get("b64_json"):
+            text: str = item["b64_json"]
+            return Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)
+        if item.get("url"):
+            return HostedImage(item["url"])
+        raise InvalidReply(f"{self.name} answered without a picture")
+
+
+def _cost(reply: Reply) -> dict[str, object] | None:
+    ticks = (reply.json.get("usage") or {}).get("cost_in_usd_ticks")
+    if not isinstance(ticks, int):
+        return None
+    return {"amount": f"{(Decimal(ticks) / _TICKS).normalize():f}", "currency": "USD"}
