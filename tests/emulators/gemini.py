@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import binascii
-import hashlib
-import io
 import json
 import re
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar
 
 from aiohttp import web
-from multidict import CIMultiDict
-from PIL import Image
-from yarl import URL
+from PIL.Image import new
 
-from tests.emulators.ark_faults import Cut, Hang, Raw
+from tests.emulators.service import Cut, Picture, Raw, Refused, Seen, Service, draw, read_base64
 
-__all__ = ["Blocked", "Cut", "Drafts", "Ended", "Gemini", "Hang", "Raw", "Refused", "Seen", "Several"]
+__all__ = ["Blocked", "Cut", "Drafts", "Ended", "Gemini", "Raw", "Refused", "Seen", "Several", "google"]
 
 KEY = "AIza-test-0123456789abcdef"
-_KINDS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+_FORMATS = ("image/png", "image/jpeg", "image/webp")
 _HEIC = ("image/heic", "image/heif")
 _RATIOS = frozenset({"1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"})
 _ALL_RATIOS = _RATIOS | {"1:4", "4:1", "1:8", "8:1"}
 SIDES = MappingProxyType({"512": 512, "1K": 1024, "2K": 2048, "4K": 4096})
-_DRAWN = 4  # a picture has a fourth of its sides here: tests want many, not large ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +58,16 @@ _KEYS: dict[str, frozenset[str]] = {
 }  # fmt: skip
 
 
-class Refused(Exception):
+def google(code: int, message: str, status: str, *details: Mapping[str, Any]) -> Refused:
     """An error in Google's shape; its code is a number."""
-
-    def __init__(self, code: int, message: str, status: str, *details: Mapping[str, Any]) -> None:
-        self.code = code
-        typed = [{**detail, "@type": f"type.googleapis.com/google.rpc.{detail['@type']}"} for detail in details]
-        error = {"code": code, "message": message, "status": status, **({"details": typed} if typed else {})}
-        self.body = {"error": error}
+    typed = [{**detail, "@type": f"type.googleapis.com/google.rpc.{detail['@type']}"} for detail in details]
+    error = {"code": code, "message": message, "status": status}
+    return Refused(code, {"error": {**error, "details": typed} if typed else error})
 
 
 def invalid(message: str, where: str = "") -> Refused:
     violation = {"field": where, "description": message} if where else {"description": message}
-    return Refused(400, message, "INVALID_ARGUMENT", {"@type": "BadRequest", "fieldViolations": [violation]})
+    return google(400, message, "INVALID_ARGUMENT", {"@type": "BadRequest", "fieldViolations": [violation]})
 
 
 @dataclass(frozen=True)
@@ -109,155 +98,80 @@ class Drafts:
     """200: the model thought, and drew nothing in the end."""
 
 
-Fault = Refused | Blocked | Ended | Several | Drafts | Raw | Cut | Hang
+class Gemini(Service):
+    """`prefix` is put before base64; the service itself has none."""
 
-
-@dataclass(kw_only=True)
-class Seen:
-    """One request, and what became of it."""
-
-    path: str
-    headers: CIMultiDict[str] = field(repr=False)
-    body: Any = field(default=None, repr=False)
-    prompt: str = ""
-    references: list[tuple[str, str]] = field(default_factory=list)  # (media type as claimed, sha256)
-    response_id: str = ""
-    status: int = 0
-    pictures: int = 0  # billed
-    gone: bool = False
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        config: Mapping[str, Any] = self.body.get("generationConfig", {})
-        return config
-
-
-class Gemini:
-    """The service on a port of its own. `script` queues faults for the next valid requests."""
+    root: ClassVar[str] = "v1beta"
 
     def __init__(self, *, key: str = KEY, limit: int = 20 * 1024 * 1024) -> None:
-        self.url = URL()
-        self.requests: list[Seen] = []
-        self.prefix = ""  # put before base64; the service has none
+        super().__init__()
+        self.prefix = ""
         self._key, self._limit = key, limit
-        self._faults: deque[Fault] = deque()
 
-    @property
-    def pictures(self) -> int:
-        """Billed."""
-        return sum(seen.pictures for seen in self.requests)
-
-    def script(self, *faults: Fault) -> None:
-        self._faults.extend(faults)
-
-    async def __aenter__(self) -> Self:
-        app = web.Application(client_max_size=0)
-        app.router.add_route("*", "/{anything:.*}", self._serve)
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = URL(f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1beta")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
-
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
-        seen = Seen(path=request.raw_path, headers=CIMultiDict(request.headers), response_id=f"r{len(self.requests) + 1}")
-        self.requests.append(seen)
-        try:
-            answer = await self._answer(request, await request.read(), seen)
-        except Refused as refused:
-            seen.status = refused.code
-            return web.json_response(refused.body, status=refused.code)
-        except (asyncio.CancelledError, ConnectionError):
-            seen.gone = True
-            raise
-        if isinstance(answer, Raw):
-            seen.status = answer.status
-            return web.Response(body=answer.body, status=answer.status, content_type=answer.content_type)
-        if isinstance(answer, Cut):
-            assert request.transport is not None
-            request.transport.close()
-            return web.Response()
-        seen.status = 200
-        return web.json_response(answer)
-
-    async def _answer(self, request: web.Request, raw: bytes, seen: Seen) -> Mapping[str, Any] | Raw | Cut:
+    def answer(self, request: web.Request, raw: bytes, seen: Seen) -> object:
         match = re.fullmatch(r"/v1beta/models/([^/]+):generateContent", request.path)
         if match is None or request.method != "POST":
-            raise Refused(404, "The requested URL was not found on this server.", "NOT_FOUND")
+            raise google(404, "The requested URL was not found on this server.", "NOT_FOUND")
         self._authorize(request)
         name = match[1]
         if name not in MODELS:
             what = f"models/{name} is not found for API version v1beta, or is not supported for generateContent."
-            raise Refused(404, what, "NOT_FOUND")
+            raise google(404, what, "NOT_FOUND")
         if len(raw) > self._limit:
             raise invalid(f"Request payload size exceeds the limit: {self._limit} bytes.")
         try:
             seen.body = known(json.loads(raw))
         except ValueError:
             raise invalid("Invalid JSON payload received.") from None
-        files = read(seen, MODELS[name])
-        fault = self._faults.popleft() if self._faults else None
-        if isinstance(fault, Refused):
-            raise fault
-        if isinstance(fault, Raw):
-            return fault
-        if isinstance(fault, Hang):
-            fault.arrived.set()
-            try:
-                await fault.release.wait()
-            except asyncio.CancelledError:
-                fault.gone.set()
-                raise
-        return self._made(seen, name, files, fault)
+        files, prompt = read(seen, MODELS[name])
+        head = {"modelVersion": name, "responseId": f"r{len(self.requests)}"}
+        return web.json_response({**head, **self._made(seen, MODELS[name], prompt, files)})  # Google has no header for the id
 
     def _authorize(self, request: web.Request) -> None:
         given = request.headers.getall("x-goog-api-key", []) + request.query.getall("key", [])
         if not given or "Authorization" in request.headers:
             words = "Method doesn't allow unregistered callers (callers without established identity)."
-            raise Refused(403, words, "PERMISSION_DENIED")
+            raise google(403, words, "PERMISSION_DENIED")
         if given != [self._key]:
             reason = {"@type": "ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
-            raise Refused(400, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT", reason)
+            raise google(400, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT", reason)
 
-    def _made(self, seen: Seen, name: str, files: Sequence[Image.Image], fault: Fault | None) -> Mapping[str, Any] | Cut:
-        model, size = MODELS[name], size_of(seen.config, files)
-        head = {"modelVersion": name, "responseId": seen.response_id}
+    def _made(self, seen: Seen, model: Model, prompt: str, files: Sequence[Picture]) -> Mapping[str, Any]:
+        fault = self.fault(seen)
         asked = [{"modality": "TEXT", "tokenCount": 9}, {"modality": "IMAGE", "tokenCount": 258 * len(files)}]
-        usage: dict[str, Any] = {"promptTokenCount": sum(one["tokenCount"] for one in asked), "promptTokensDetails": asked}
+        usage: dict[str, Any] = {"promptTokenCount": 9 + 258 * len(files), "promptTokensDetails": asked}
         if isinstance(fault, Blocked):
             usage["totalTokenCount"] = usage["promptTokenCount"]
-            return {**head, "promptFeedback": {"blockReason": fault.reason}, "usageMetadata": usage}
-        thought: list[dict[str, Any]] = []
+            return {"promptFeedback": {"blockReason": fault.reason}, "usageMetadata": usage}
+        config = seen.body.get("generationConfig", {})
+        salt = f"{prompt}\0{config.get('seed', len(self.requests))}"
+        parts: list[dict[str, Any]] = []
         if model.thinks or isinstance(fault, Drafts):
-            draft = draw(seen, files, (64, 64), "PNG", index=99)
-            thought = [{"text": "I shall draw it.", "thought": True}, {"inlineData": draft, "thought": True}]
+            draft = blob(draw("draft", (64, 64)), "PNG")
+            parts = [{"text": "I shall draw it.", "thought": True}, {"inlineData": draft, "thought": True}]
             usage["thoughtsTokenCount"] = 100
-        if isinstance(fault, (Ended, Drafts)):
-            usage["totalTokenCount"] = usage["promptTokenCount"] + usage.get("thoughtsTokenCount", 0)
-            candidate: dict[str, Any] = {"content": {"role": "model"}, "index": 0, "finishReason": "STOP"}
-            if isinstance(fault, Ended):
-                candidate["finishReason"] = fault.reason
-                thought += [{"text": fault.text}] if fault.text else []
-                candidate |= {"finishMessage": fault.message} if fault.message else {}
-            if thought:
-                candidate["content"]["parts"] = thought
-            return {**head, "candidates": [candidate], "usageMetadata": usage}
-        seen.pictures = fault.pictures if isinstance(fault, Several) else 1
-        if isinstance(fault, Cut):
-            return fault
-        drawn = [draw(seen, files, size, model.kind, index=index) for index in range(seen.pictures)]
-        parts: list[dict[str, Any]] = [*thought, {"text": "Here it is."}]
-        for one in drawn:
-            one["data"] = self.prefix + one["data"]
-            parts.append({"inlineData": one, **({"thoughtSignature": "c2lnbmVk"} if model.thinks else {})})
-        made = {"candidatesTokenCount": 1290 * len(drawn)}
-        made["totalTokenCount"] = usage["promptTokenCount"] + made["candidatesTokenCount"] + usage.get("thoughtsTokenCount", 0)
-        usage |= made | {"candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290 * len(drawn)}]}
-        candidate = {"content": {"role": "model", "parts": parts}, "finishReason": "STOP", "index": 0}
-        return {**head, "candidates": [candidate], "usageMetadata": usage}
+        candidate: dict[str, Any] = {"content": {"role": "model"}, "index": 0, "finishReason": "STOP"}
+        if isinstance(fault, Ended):
+            candidate["finishReason"] = fault.reason
+            parts += [{"text": fault.text}] if fault.text else []
+            candidate |= {"finishMessage": fault.message} if fault.message else {}
+        elif not isinstance(fault, Drafts):
+            seen.pictures = fault.pictures if isinstance(fault, Several) else 1
+            parts.append({"text": "Here it is."})
+            for index in range(seen.pictures):
+                made = blob(draw(f"{salt}\0{index}", size_of(config, files), files, model.kind), model.kind, self.prefix)
+                parts.append({"inlineData": made, **({"thoughtSignature": "c2lnbmVk"} if model.thinks else {})})
+            usage["candidatesTokenCount"] = 1290 * seen.pictures
+            usage["candidatesTokensDetails"] = [{"modality": "IMAGE", "tokenCount": 1290 * seen.pictures}]
+        counted = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+        usage["totalTokenCount"] = sum(usage.get(name, 0) for name in counted)
+        if parts:
+            candidate["content"]["parts"] = parts
+        return {"candidates": [candidate], "usageMetadata": usage}
+
+
+def blob(data: bytes, kind: str, prefix: str = "") -> dict[str, str]:
+    return {"mimeType": f"image/{kind.lower()}", "data": prefix + base64.b64encode(data).decode()}
 
 
 def known(value: Any, where: str = "") -> Any:
@@ -279,8 +193,8 @@ def known(value: Any, where: str = "") -> Any:
     return read
 
 
-def read(seen: Seen, model: Model) -> list[Image.Image]:
-    """The references of a request whose keys are good. Raises Refused for values that are not."""
+def read(seen: Seen, model: Model) -> tuple[list[Picture], str]:
+    """(references, prompt) of a request whose keys are good. Raises Refused for values that are not."""
     config = seen.body.get("generationConfig", {})
     if set(config.get("responseModalities", ["IMAGE"])) not in ({"IMAGE"}, {"TEXT", "IMAGE"}):
         raise invalid("The requested combination of response modalities is not supported by the model.")
@@ -299,63 +213,44 @@ def read(seen: Seen, model: Model) -> list[Image.Image]:
     if not contents:
         raise invalid("* GenerateContentRequest.contents: contents is not specified", "contents")
     parts = contents[-1].get("parts", []) if isinstance(contents, list) else contents.get("parts", [])
-    files = []
+    files: list[Picture] = []
+    prompt = ""
     for part in parts:
         if len(part.keys() & {"text", "inlineData", "fileData"}) != 1:
             raise invalid("* GenerateContentRequest.contents.parts: required oneof field 'data' must be set")
         if "fileData" in part:
-            raise Refused(403, "You do not have permission to access the File or it may not exist.", "PERMISSION_DENIED")
-        seen.prompt += part.get("text", "")
+            raise google(403, "You do not have permission to access the File or it may not exist.", "PERMISSION_DENIED")
+        prompt += part.get("text", "")
         files += [_file(part["inlineData"], seen)] if "inlineData" in part else []
     if len(files) > model.references:
         raise invalid(f"At most {model.references} images are supported by this model.")
-    if not seen.prompt:
+    if not prompt:
         raise invalid("Unable to draw without words.")
-    return files
+    return files, prompt
 
 
-def _file(blob: Mapping[str, Any], seen: Seen) -> Image.Image:
-    claimed = blob.get("mimeType")
-    if claimed not in (*_KINDS.values(), *_HEIC):
+def _file(given: Mapping[str, Any], seen: Seen) -> Picture:
+    claimed = given.get("mimeType")
+    if claimed not in (*_FORMATS, *_HEIC):
         raise invalid(f"Unsupported MIME type: {claimed}")
-    text = str(blob.get("data")).translate({ord("-"): "+", ord("_"): "/"})  # either alphabet, as protobuf's JSON has it
+    text = str(given.get("data")).translate({ord("-"): "+", ord("_"): "/"})  # either alphabet, as protobuf's JSON has it
     try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        raise invalid("Invalid value at 'contents[0].parts[1].inline_data.data' (TYPE_BYTES), Base64 decoding failed") from None
-    seen.references.append((claimed, hashlib.sha256(data).hexdigest()))
-    if claimed in _HEIC and data[4:8] == b"ftyp":
-        return Image.new("RGB", (64, 64), (90, 90, 90))  # Pillow does not decode these
-    try:
-        picture = Image.open(io.BytesIO(data), formats=[*_KINDS])
-        picture.load()
-    except (OSError, SyntaxError, ValueError):
-        raise invalid("Unable to process input image.") from None
-    if _KINDS[picture.format or ""] != claimed:
-        raise invalid("Unable to process input image.")
-    return picture.convert("RGB")
+        if claimed in _HEIC and base64.b64decode(text, validate=True)[4:8] == b"ftyp":
+            seen.references.append(claimed)  # Pillow does not decode these
+            return new("RGB", (64, 64))
+        picture, digest = read_base64(text, claimed.removeprefix("image/"))
+    except ValueError as error:
+        raise invalid(f"Base64 decoding failed, or unable to process input image: {error}") from None
+    seen.references.append(digest)
+    return picture
 
 
-def size_of(config: Mapping[str, Any], files: Sequence[Image.Image]) -> tuple[int, int]:
-    """In pixels, of which a fourth of each side is drawn; without a ratio an edit has its first picture's."""
+def size_of(config: Mapping[str, Any], files: Sequence[Picture]) -> tuple[int, int]:
+    """In pixels; without a ratio an edit has its first picture's."""
     shape = config.get("imageConfig", {})
     wide, high = map(int, shape["aspectRatio"].split(":")) if "aspectRatio" in shape else files[0].size if files else (1, 1)
-    side = SIDES[shape.get("imageSize", "1K")] / _DRAWN
+    side = SIDES[shape.get("imageSize", "1K")]
     return round(side * (wide / high) ** 0.5), round(side * (high / wide) ** 0.5)
-
-
-def draw(seen: Seen, files: Sequence[Image.Image], size: tuple[int, int], kind: str, *, index: int) -> dict[str, str]:
-    """A Blob: what prompt and seed decide, below the references side by side."""
-    width, height = size
-    salt = f"{seen.prompt}\0{seen.config.get('seed', seen.response_id)}\0{index}"
-    blocks = hashlib.shake_256(salt.encode("utf-8", "surrogatepass")).digest(4 * 4 * 3)
-    made = Image.frombytes("RGB", (4, 4), blocks).resize(size, Image.Resampling.NEAREST)
-    for place, file in enumerate(files):
-        left, right = width * place // len(files), width * (place + 1) // len(files)
-        made.paste(file.resize((max(1, right - left), max(1, height * 3 // 4))), (left, 0))
-    out = io.BytesIO()
-    made.save(out, kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 90}))
-    return {"mimeType": _KINDS[kind], "data": base64.b64encode(out.getvalue()).decode()}
 
 
 MODELS_TO_TRY = [*MODELS]
