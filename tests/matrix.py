@@ -28,6 +28,7 @@ BEGIN, END = "<!-- made by python -m tests.matrix -->", "<!-- end of what is mad
 PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "azure": ("tests.emulators.azure", "Azure", {}, "pictures"),
     "bytedance": ("tests.emulators.ark", "Ark", {}, "seedream-4.5"),
+    "gemini": ("tests.emulators.gemini", "Gemini", {}, "gemini-3.1-flash-image"),
     "openai": ("tests.emulators.gpt_image", "GptImage", {}, "gpt-image-2"),
     "openai_compatible": ("tests.emulators.openai_compatible", "Compatible", {}, "house-edit"),
     "openrouter": ("tests.emulators.openrouter", "OpenRouter", {}, "google/gemini-3.1-flash-image"),

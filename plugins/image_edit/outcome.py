@@ -106,8 +106,7 @@ class Outcome:
 
     def _note(self, note: Note) -> None:
         for name, value in (note.usage or {}).items():
-            earlier = self._usage.get(name)
-            self._usage[name] = earlier + value if isinstance(earlier, int) and isinstance(value, int) else value
+            self._usage[name] = _added(self._usage.get(name), value)
         self._model = note.model or self._model
         self._request_id = note.request_id or self._request_id
         # Each of several runs has the same to tell.
@@ -133,6 +132,13 @@ class Outcome:
         made = len(self._images)
         if made + len(self._failed) < self._job.n:
             yield f"{self._job.n} pictures were asked for, and {made} came"
+
+
+def _added(earlier: object, value: object) -> object:
+    """A count, or the details of one, of several runs."""
+    if isinstance(earlier, dict) and isinstance(value, dict):
+        return {**earlier, **{name: _added(earlier.get(name), one) for name, one in value.items() if isinstance(one, int)}}
+    return earlier + value if isinstance(earlier, int) and isinstance(value, int) else value
 
 
 def _unlike(job: Job, images: list[Image]) -> Iterator[str]:
