@@ -142,7 +142,8 @@ async def ask(http: aiohttp.ClientSession, base: str, surface: str, operation: s
         assert response.status == 400, f"{where}: {response.status} {text[:300]}"
         assert error["message"], where
         assert not SEEN, f"{where}: it was refused after the service had been asked"
-        return Cell("refused", f"400 {error['code']}, `{error['param']}`: {error['message']}")
+        why = error["message"].replace(model, "the model")
+        return Cell("refused", f"400 {error['code']}, `{error['param']}`: {why}")
     pictures, warnings = _answered(surface, text)
     assert len(pictures) == (2 if operation == "n = 2" else 1), where
     assert all(min(opened(picture).size) > 0 for picture in pictures), where
