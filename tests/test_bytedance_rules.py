@@ -101,6 +101,7 @@ def test_a_generation_is_the_fewest_fields(name: str) -> None:
 
 @pytest.mark.parametrize("name", BOTH)
 def test_one_picture_is_a_string_and_several_are_a_list(name: str) -> None:
+    """Fact 4."""
     given = references(3)
     assert "image" not in body(name)
     assert body(name, references=given[:1])["image"] == data_url(given[0])
@@ -138,6 +139,7 @@ def test_the_vendors_mark_is_there_only_if_somebody_wants_it(
 
 
 def test_the_model_of_an_endpoint_is_its_id() -> None:
+    """Fact 11."""
     asked = Job(name="house", model="ep-20260101-x", like="seedream-5.0-pro", prompt="p", size="1K")
     (call,) = run_steps(ARK.edit(asked), [LINK_REPLY]).calls
     sent = orjson.loads(payload(call))
@@ -184,6 +186,7 @@ HABITS: dict[str, Any] = {
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("dialect", [GENERATIONS, EDITS], ids=["generation", "edit"])
 async def test_only_what_a_model_knows_is_ever_sent(name: str, dialect: Any) -> None:
+    """Facts 5 and 12."""
     fields = {"model": name, "prompt": "a hat", **HABITS, **({"image": DATA} if dialect is EDITS else {})}
     sent = await asked(name, dialect, fields)
     assert set(sent) >= ALWAYS

@@ -161,6 +161,7 @@ def test_a_picture_comes_in_many_spellings(part: dict[str, Any], picture: str) -
     ids=itertools.count(),
 )
 def test_references_are_those_of_the_latest_user_turn(messages: list[Any], pictures: list[str]) -> None:
+    """Fact 25."""
     assert [shown(given) for given in parsed(*messages).references] == pictures
 
 
@@ -430,6 +431,7 @@ MESSAGES: dict[Shape, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("shape", "message"), MESSAGES.items())
 def test_an_answer_is_one_message_with_the_pictures(shape: Shape, message: dict[str, Any]) -> None:
+    """Fact 23."""
     answer = rendered(shape, ONE, TWO, usage={"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, "more": {"a": 1}})
     assert abs(answer.pop("created") - time.time()) < 10
     assert answer == {
@@ -445,7 +447,7 @@ def test_an_answer_is_one_message_with_the_pictures(shape: Shape, message: dict[
 
 @pytest.mark.parametrize(("shape", "message"), MESSAGES.items())
 def test_a_streamed_answer_is_the_pictures_then_the_end(shape: Shape, message: dict[str, Any]) -> None:
-    """Each in a chunk of its own; put together, they are what a plain answer holds."""
+    """Fact 24: Each in a chunk of its own; put together, they are what a plain answer holds."""
     *chunks, last = streamed(shape, ONE, TWO, usage={"output_tokens": 5, "total_tokens": 5})
     for chunk in (*chunks, last):
         assert abs(chunk.pop("created") - time.time()) < 10

@@ -142,6 +142,7 @@ async def test_keys_stay_where_they_belong(ark: Ark, client: openai.AsyncOpenAI)
 
 
 async def test_sizes_are_mapped_and_named(ark: Ark, client: openai.AsyncOpenAI) -> None:
+    """Fact 6."""
     answer = await client.images.generate(model="seedream-4.5", prompt="x", size="1024x1024")
     assert (ark.requests[0].json or {})["size"] == "1920x1920"
     assert answer.model_extra is not None

@@ -61,6 +61,7 @@ SEEDREAM_4_0 = Seedream(
     # The smallest area was 921,600 at launch; "1K" is a label here alone of the 4.x line.
     sizes=Sizes(labels=("1K", "2K", "4K"), area=(921_600, _LARGEST), presets=_PRESETS, default="2K"),
     answers="b64_json",
+    partial_images=True,
 )
 SEEDREAM_4_5 = Seedream(
     model="seedream-4-5-251128",
@@ -69,6 +70,7 @@ SEEDREAM_4_5 = Seedream(
     fields=frozenset({"seed", "watermark"}),
     values={"seed": _SEEDS},
     sizes=Sizes(labels=("2K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
+    partial_images=True,
 )
 SEEDREAM_5_0_LITE = Seedream(
     model="seedream-5-0-260128",
@@ -77,6 +79,7 @@ SEEDREAM_5_0_LITE = Seedream(
     fields=frozenset({"watermark", "output_format", "tools"}),
     values={"output_format": _FORMATS, "tools": _TOOLS},
     sizes=Sizes(labels=("2K", "3K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
+    partial_images=True,
 )
 SEEDREAM_5_0_PRO = Seedream(
     model="dola-seedream-5-0-pro-260628",

@@ -12,11 +12,14 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     Failed,
+    Failure,
     HostedImage,
     Image,
     InvalidReply,
     Job,
+    Next,
     Note,
+    Preview,
     Provider,
     Reply,
     Secret,
@@ -73,6 +76,8 @@ class ByteDance:
         }
         if rules.group:
             payload["sequential_image_generation"] = "disabled"
+        if job.partial_images:
+            payload["stream"] = True  # how many previews come, if any, is the service's affair
         if job.references:
             urls = [reference.url for reference in job.references]
             payload["image"] = urls[0] if len(urls) == 1 else urls
@@ -81,10 +86,32 @@ class ByteDance:
             url=self.base_url / "images/generations",
             headers=self.api_key.bearer(),
             json={name: value for name, value in payload.items() if value is not None},
+            events=job.partial_images > 0,
         )
+        if job.partial_images and not reply.body:
+            yield from _streamed(reply)
+            return
         yield Note(model=reply.json.get("model"), usage=_usage(reply), request_id=request_id_of(reply))
         for item in reply.json.get("data") or [reply.json]:
             yield _output(item)
+
+
+def _streamed(opened: Reply) -> Steps:
+    """Ark's own events: `partial_succeeded` is a finished picture, and `completed` has none (section 6)."""
+    while not (reply := (yield Next())).ended:
+        event = reply.json
+        match event.get("type"):
+            case "image_generation.partial_image":
+                yield Preview(_decoded(event["b64_json"]))
+            case "image_generation.partial_succeeded" | "image_generation.partial_failed":
+                yield _output(event)
+            case "image_generation.completed":
+                yield Note(model=event.get("model"), usage=_usage(reply), request_id=request_id_of(opened))
+            case _ if "error" in event:
+                code = str((event["error"] or {}).get("code"))
+                status = 400 if "Sensitive" in code or "Risk" in code or code.startswith("Invalid") else 500
+                answer = Reply(status=status, headers=opened.headers, body=reply.body)
+                raise refusal(answer, "bytedance", failure=Failure.UNKNOWN)
 
 
 def _usage(reply: Reply) -> dict[str, object] | None:
@@ -98,8 +125,7 @@ def _usage(reply: Reply) -> dict[str, object] | None:
 def _output(item: Mapping[str, Any]) -> Image | HostedImage | Failed:
     """One picture of an answer with status 200, which may hold errors in pictures' places."""
     if item.get("b64_json"):
-        text: str = item["b64_json"]
-        return Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)
+        return _decoded(item["b64_json"])
     if item.get("url"):
         return HostedImage(item["url"])
     if item.get("error"):
@@ -107,3 +133,7 @@ def _output(item: Mapping[str, Any]) -> Image | HostedImage | Failed:
         return Failed(refusal(Reply(status=400, body=orjson.dumps(item)), "bytedance"))
     raise InvalidReply("bytedance answered without a picture")
 
+
+
+def _decoded(text: str) -> Image:
+    return Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)

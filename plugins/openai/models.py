@@ -37,6 +37,7 @@ GPT_IMAGE = Rules(
     sizes=_LISTED,
     mask=True,
     masks=Inputs(formats=frozenset({"image/png"}), size=4 * 1024 * 1024),
+    partial_images=True,
 )
 GPT_IMAGE_1_5 = replace(
     GPT_IMAGE,

@@ -58,6 +58,7 @@ class Ark:
         self.requests: list[Seen] = []
         self.pictures = 0        # generations billed
         self.group = 3           # pictures that the model decides on when it may (`auto`)
+        self.previews = False  # a stream shows a picture before it is finished
         self.event_lines = True  # streams show `event:` lines, as the vendor's samples do
         self.storage = Storage(key)
         self._key, self._fetch, self._strict = key, fetch, strict_unknown
@@ -217,6 +218,7 @@ class Ark:
         headers = {"Content-Type": "text/event-stream", **_headers(seen)}
         last = items[:fault.after] if isinstance(fault, Break) else items
         frames = [self._frame(order, index, item) for index, item in enumerate(last)]
+        frames = [self._preview(order, item) + frame for item, frame in zip(last, frames, strict=True)]
         if isinstance(fault, Cut):
             self._bill(seen, sum("error" not in item for item in items))
             whole = b"".join(frames)
@@ -235,6 +237,12 @@ class Ark:
     def _frame(self, order: Order, index: int, item: dict[str, Any]) -> bytes:
         name = "partial_failed" if "error" in item else "partial_succeeded"
         return self._event(name, order, {"image_index": index, **item})
+
+    def _preview(self, order: Order, item: dict[str, Any]) -> bytes:
+        """As BytePlus shows it in one example; the others know no previews."""
+        if not self.previews or "b64_json" not in item:
+            return b""
+        return self._event("partial_image", order, {"partial_image_index": 0, "b64_json": item["b64_json"]})
 
     def _ending(self, order: Order, seen: Seen, items: list[dict[str, Any]], fault: Fault | None) -> bytes:
         if isinstance(fault, Break):

@@ -5,7 +5,7 @@ import OpenAI, { toFile } from "openai";
 
 const [baseURL, operation, ...pictures] = process.argv.slice(2);
 const client = new OpenAI({ baseURL, apiKey: "not-needed", maxRetries: 2 });
-const model = "sandbox";
+const model = process.env.MODEL ?? "sandbox";
 
 const dataUrl = (path) => `data:image/png;base64,${readFileSync(path).toString("base64")}`;
 const turn = (text, paths) => [
@@ -43,6 +43,18 @@ const operations = {
     const image = await Promise.all(pictures.map((path) => toFile(readFileSync(path), "upload")));
     const answer = await client.images.edit({ model, prompt: "side by side", image });
     return { images: answer.data };
+  },
+  async partials() {
+    const events = [];
+    for await (const event of await client.images.generate({ model, prompt: "x", stream: true, partial_images: 2 })) events.push(event);
+    const image = createReadStream(pictures[0]);
+    for await (const event of await client.images.edit({ model, prompt: "x", image, stream: true, partial_images: 1 })) events.push(event);
+    const chat = { model, messages: turn("x", pictures), stream: true, partial_images: 2 };
+    for await (const chunk of await client.chat.completions.create(chat)) events.push(...(chunk.choices[0].delta.images ?? []));
+    return { events };
+  },
+  async broken_partials() {
+    for await (const event of await client.images.generate({ model, prompt: "x", stream: true, partial_images: 2 })) void event;
   },
   async models() {
     const listed = [];
