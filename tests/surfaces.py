@@ -10,7 +10,7 @@ from typing import Any
 import openai
 from openai.types import ImagesResponse
 
-from proxy_core.testing import running
+from proxy_core.testing import plug, running
 from tests.pictures import BLUE, GREEN, RED, opened, png
 
 HABITS: Any = {"size": "1024x1024", "response_format": "b64_json", "user": "someone"}  # what many clients send unasked
@@ -18,13 +18,18 @@ THREE = [png((300, 200), colour=colour) for colour in (RED, GREEN, BLUE)]
 
 
 @asynccontextmanager
-async def proxied(setup: Mapping[str, Any], *, max_retries: int = 2, **image_edit: Any) -> AsyncIterator[openai.AsyncOpenAI]:
-    """A client of a proxy with the plugins of an emulator's `setup`; `image_edit` are further keys of that plugin's table."""
-    plugins = {**setup["plugins"], "image_edit": {**setup["plugins"]["image_edit"], **image_edit}}
-    providers = [name for name in plugins if name != "image_edit"]
-    config = {"proxy": {"plugins": ["access_log", "signing", "image_edit", *providers]}, "plugins": plugins}
+async def proxied(
+    setup: Mapping[str, Any], *, max_retries: int = 2, outer: Mapping[str, type[Any]] | None = None, **image_edit: Any
+) -> AsyncIterator[openai.AsyncOpenAI]:
+    """A client of a proxy with the plugins of an emulator's `setup`; `image_edit` are further keys of that plugin's table.
+
+    `outer` are plugins by name that see every request before the others.
+    """
+    tables = {**setup["plugins"], "image_edit": {**setup["plugins"]["image_edit"], **image_edit}}
+    others = [name for name in tables if name != "image_edit"]
+    config = {"proxy": {"plugins": [*(outer or {}), "access_log", "signing", "image_edit", *others]}, "plugins": tables}
     async with (
-        running(config, environ=setup["environ"]) as url,
+        running(config, plug(**(outer or {})), environ=setup["environ"]) as url,
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="the-clients-own", max_retries=max_retries) as client,
     ):
         yield client

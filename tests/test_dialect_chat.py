@@ -417,6 +417,7 @@ def streamed(shape: Shape, *images: Image, extra: Any = None, items: Any = None,
     return [orjson.loads(event.removeprefix(b"data: ")) for event in events[:-1]]
 
 
+COST = {"amount": "0.03", "currency": "USD"}
 OBJECTS = [
     {"type": "image_url", "image_url": {"url": DATA}, "index": 0},
     {"type": "image_url", "image_url": {"url": JPEG}, "index": 1},
@@ -432,7 +433,8 @@ MESSAGES: dict[Shape, dict[str, Any]] = {
 @pytest.mark.parametrize(("shape", "message"), MESSAGES.items())
 def test_an_answer_is_one_message_with_the_pictures(shape: Shape, message: dict[str, Any]) -> None:
     """Fact 23."""
-    answer = rendered(shape, ONE, TWO, usage={"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, "more": {"a": 1}})
+    usage = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, "more": {"a": 1}}
+    answer = rendered(shape, ONE, TWO, usage=usage, cost=COST)
     assert abs(answer.pop("created") - time.time()) < 10
     assert answer == {
         "id": "chatcmpl-req-7",
@@ -441,6 +443,7 @@ def test_an_answer_is_one_message_with_the_pictures(shape: Shape, message: dict[
         "system_fingerprint": None,
         "choices": [{"index": 0, "message": {"role": "assistant", **message}, "logprobs": None, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+        "cost": COST,
         "warnings": ["w"],
     }
 
@@ -469,6 +472,7 @@ def test_a_streamed_answer_is_the_pictures_then_the_end(shape: Shape, message: d
         **head,
         "choices": [{**choice, "delta": {}, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 0, "completion_tokens": 5, "total_tokens": 5},
+        "cost": None,
         "warnings": ["w"],
     }
 

@@ -455,7 +455,7 @@ def streamed(dialect: Images, given: Result, extra: Any = None, items: Any = Non
 def test_an_answer_is_a_list_of_base64(dialect: Images) -> None:
     answer = orjson.loads(joined(dialect.render(result(ONE, TWO, usage=USAGE), EXCHANGE, {}, [{}, {}])))
     assert abs(answer.pop("created") - time.time()) < 10
-    assert answer == {"data": [{"b64_json": B64}, {"b64_json": TWO64}], "warnings": ["w"], "usage": USAGE}
+    assert answer == {"data": [{"b64_json": B64}, {"b64_json": TWO64}], "warnings": ["w"], "usage": USAGE, "cost": None}
 
 
 @pytest.mark.parametrize(("images", "told"), [((ONE,), "png"), ((TWO, TWO), "jpeg"), ((ONE, TWO), None)])
@@ -481,7 +481,7 @@ def test_a_streamed_answer_is_an_event_for_each_picture(dialect: Images, name: s
     common = {"type": name, "quality": "auto", "background": "auto"}
     assert one.pop("size") == "1x1"
     assert one == {**common, "b64_json": B64, "index": 0, "output_format": "png"}
-    last = {"index": 1, "output_format": "jpeg", "warnings": ["w"], "usage": USAGE}
+    last = {"index": 1, "output_format": "jpeg", "warnings": ["w"], "usage": USAGE, "cost": None}
     assert two == {**common, "b64_json": TWO64, **last}
 
 

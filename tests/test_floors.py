@@ -54,6 +54,7 @@ IMAGE_EDIT = {
     "registry": 2,
     "wire": 2,
     "catalogue": 3,
+    "cost": 3,
     "ask": 3,
     "drive": 3,
     "inline": 3,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from proxy_core import MODEL, PROVIDER, RECEIPT, Ended, Handler, Middleware, Request, Response, hookimpl
+from proxy_core import COST, MODEL, PROVIDER, RECEIPT, USAGE, Ended, Handler, Middleware, Request, Response, hookimpl
 
 log = logging.getLogger("darkroom.access")
 
@@ -49,6 +49,9 @@ class AccessLog:
                 for key in (MODEL, PROVIDER, RECEIPT):
                     if key in exchange:
                         fields[key.name] = exchange[key]
+                for name, value in ((COST, "amount"), (USAGE, "total_tokens")):
+                    if (found := exchange.get(name)) is not None and value in found:
+                        fields[f"{name.name}_{value}"] = found[value]
                 if ended.error is not None:
                     fields["error"] = ended.error
                 # Not log.info: it would walk the stack to find out where this is, which costs as much as all else here.

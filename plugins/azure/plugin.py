@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yarl import URL
 
@@ -52,7 +52,8 @@ class Azure:
 
     @property
     def models(self) -> Mapping[str, Rules]:
-        return {name: MODELS[model] for name, model in self.deployments.items()}
+        # What a resource pays is its contract's affair, and not in OpenAI's list.
+        return {name: replace(MODELS[model], price=None) for name, model in self.deployments.items()}
 
     @property
     def origins(self) -> list[URL]:

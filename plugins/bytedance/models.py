@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from plugins.image_edit import Inputs, Rules, Sizes
+from plugins.image_edit import Inputs, Price, Rules, Sizes, Tier
 
 _1K = ("1024x1024", "864x1152", "1152x864", "1312x736", "736x1312", "832x1248", "1248x832", "1568x672")
 _2K = ("2048x2048", "1728x2304", "2304x1728", "2848x1600", "1600x2848", "1664x2496", "2496x1664", "3136x1344")
@@ -25,6 +25,11 @@ _INPUTS = Inputs(formats=_MORE, size=30_000_000, side=(15, 0), area=36_000_000, 
 _HEIC_INPUTS = Inputs(formats=_HEIC, size=30_000_000, side=(15, 0), area=36_000_000, ratio=16.0)
 
 
+def _price(*tiers: Tier, reference: str = "0", included: int = 0) -> Price:
+    """In US dollars, as BytePlus lists them; in China there is a list in yuan."""
+    return Price(tiers=tiers, reference=reference, included=included, date="2026-11-22", source="BytePlus ModelArk")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seedream(Rules):
     """`answers` is the response_format asked for; `group` says that `sequential_image_generation` is a known field, and a
@@ -41,6 +46,7 @@ SEEDREAM_3_0 = Seedream(
     values={"seed": _SEEDS},
     sizes=Sizes(area=(512 * 512, 2048 * 2048), side=(512, 2048), ratio=4.0, default="1024x1024"),
     group=False,
+    price=_price(Tier(amount="0.03")),
 )
 SEEDEDIT_3_0 = Seedream(
     model="seededit-3-0-i2i-250628",
@@ -62,6 +68,7 @@ SEEDREAM_4_0 = Seedream(
     sizes=Sizes(labels=("1K", "2K", "4K"), area=(921_600, _LARGEST), presets=_PRESETS, default="2K"),
     answers="b64_json",
     partial_images=True,
+    price=_price(Tier(amount="0.03")),
 )
 SEEDREAM_4_5 = Seedream(
     model="seedream-4-5-251128",
@@ -71,6 +78,7 @@ SEEDREAM_4_5 = Seedream(
     values={"seed": _SEEDS},
     sizes=Sizes(labels=("2K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
     partial_images=True,
+    price=_price(Tier(amount="0.04")),
 )
 SEEDREAM_5_0_LITE = Seedream(
     model="seedream-5-0-260128",
@@ -80,6 +88,7 @@ SEEDREAM_5_0_LITE = Seedream(
     values={"output_format": _FORMATS, "tools": _TOOLS},
     sizes=Sizes(labels=("2K", "3K", "4K"), area=(3_686_400, _LARGEST), presets=_PRESETS, default="2K"),
     partial_images=True,
+    price=_price(Tier(amount="0.035")),
 )
 SEEDREAM_5_0_PRO = Seedream(
     model="dola-seedream-5-0-pro-260628",
@@ -91,10 +100,17 @@ SEEDREAM_5_0_PRO = Seedream(
     # The largest area is told as 4,624,220 and as 4,194,304: the smaller one is right either way.
     sizes=Sizes(labels=("1K", "1.5K", "2K"), area=(921_600, 4_194_304), step=16, presets={"1K": _1K, "2K": _2K}, default="2K"),
     group=False,
+    price=_price(Tier(amount="0.045", pixels=2_360_000), Tier(amount="0.09"), reference="0.003", included=1),
 )
 # Flash and 5.5 are known from third parties, who give them Pro's rules (contracts, bytedance.md sections 2 and 3).
-SEEDREAM_5_0_FLASH = replace(SEEDREAM_5_0_PRO, model="seedream-5-0-flash-260915", inputs=_INPUTS)
-SEEDREAM_5_5 = replace(SEEDREAM_5_0_PRO, model="seedream-5-5-261028")
+SEEDREAM_5_0_FLASH = replace(
+    SEEDREAM_5_0_PRO, model="seedream-5-0-flash-260915", inputs=_INPUTS, price=_price(Tier(amount="0.018"))
+)
+SEEDREAM_5_5 = replace(
+    SEEDREAM_5_0_PRO,
+    model="seedream-5-5-261028",
+    price=_price(Tier(amount="0.020", resolution=("1K", "1.5K")), Tier(amount="0.035"), reference="0.008"),
+)
 
 MODELS: dict[str, Seedream] = {
     "seedream-3.0": SEEDREAM_3_0,

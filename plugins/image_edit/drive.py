@@ -61,7 +61,7 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
 
     A run that fails becomes a Failed; only if every run fails is the first error raised. Indices are those of the answer.
     """
-    batch = _batch(job, run.provider)
+    batch = batch_of(job, run.provider)
     shares = [min(batch, job.n - start) for start in range(0, job.n, batch)]
     if len(shares) == 1:
         async with aclosing(drive(job, run)) as outputs:
@@ -108,7 +108,7 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _batch(job: Job, provider: Provider) -> int:
+def batch_of(job: Job, provider: Provider) -> int:
     """Pictures that one run may be asked for."""
     if job.partial_images:
         return 1  # a preview does not say whose it is

@@ -201,6 +201,7 @@ class Result:
     model: str  # as the provider reported it, or what it was sent
     warnings: Sequence[str] = ()
     usage: Mapping[str, object] | None = None
+    cost: Mapping[str, object] | None = None
     request_id: str | None = None
 
 

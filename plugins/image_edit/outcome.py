@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from proxy_core import USAGE, Exchange, Failure, InvalidReply, ProxyError, UpstreamTimeout
+from proxy_core import COST, USAGE, Exchange, Failure, InvalidReply, ProxyError, UpstreamTimeout
 
-from .drive import Run, run
+from .cost import cost_of
+from .drive import Run, batch_of, run
 from .fetch import Fetcher
 from .inline import inline
 from .model import Failed, HostedImage, Job, Note, Preview, Result
@@ -35,6 +36,8 @@ class Outcome:
         self._images: list[tuple[int, Image]] = []
         self._failed: list[Failed] = []
         self._usage: dict[str, Any] = {}
+        self._costs: list[Mapping[str, object]] = []
+        self._undelivered = 0
         self._model = made.model
         self._request_id: str | None = None
 
@@ -98,6 +101,7 @@ class Outcome:
 
     def _lost(self, output: HostedImage | Image, run_: Run) -> None:
         """A picture that is paid for and did not arrive: an operator can fetch it by its link, for as long as that holds."""
+        self._undelivered += 1
         if isinstance(output, HostedImage):
             provider = self._served.provider.name
             log.warning(
@@ -107,14 +111,15 @@ class Outcome:
     def _note(self, note: Note) -> None:
         for name, value in (note.usage or {}).items():
             self._usage[name] = _added(self._usage.get(name), value)
+        if note.cost is not None:
+            self._costs.append(note.cost)
         self._model = note.model or self._model
         self._request_id = note.request_id or self._request_id
         # Each of several runs has the same to tell.
         self._warnings += [warning for warning in note.warnings if warning not in self._warnings]
 
     def result(self, exchange: Exchange) -> Result:
-        if self._usage:
-            exchange[USAGE] = self._usage
+        self.account(exchange)
         failures = [f"picture {(failed.index or 0) + 1} of {self._job.n} failed: {failed.error}" for failed in self._failed]
         images = [image for _, image in sorted(self._images, key=lambda pair: pair[0])]
         return Result(
@@ -124,8 +129,18 @@ class Outcome:
             model=self._model,
             warnings=[*self._warnings, *failures, *self._fewer(), *_unlike(self._job, images)],
             usage=self._usage or None,
+            cost=exchange[COST],
             request_id=self._request_id,
         )
+
+    def account(self, exchange: Exchange) -> None:
+        """Tell other plugins what was used and what it cost, so far as it is known."""
+        if self._usage:
+            exchange[USAGE] = self._usage
+        made: list[Image | None] = [*(image for _, image in self._images), *[None] * self._undelivered]
+        runs = math.ceil(len(made) / batch_of(self._job, self._served.provider))
+        price = self._served.rules.price
+        exchange[COST] = cost_of(self._job, price, made, runs=runs, usage=self._usage, told=self._costs)
 
     def _fewer(self) -> Iterator[str]:
         """A sentence if the service made fewer pictures than were asked for, and did not say why."""

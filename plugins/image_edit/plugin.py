@@ -22,6 +22,7 @@ from proxy_core import (
     ClientError,
     ConfigError,
     Exchange,
+    Failure,
     Fault,
     Handler,
     Middleware,
@@ -179,7 +180,7 @@ class ImageEdit:
         way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel)
         if made.stream:
             return await self._stream(dialect, made, outcome, way)
-        await outcome.collect(way, self._fetcher, deadline=self.deadline)
+        await self._collect(outcome, way)
         return await self._answer(dialect, outcome.result(exchange), exchange)
 
     async def _stream(self, dialect: Dialect, made: Job, outcome: Outcome, way: Run) -> Response:
@@ -188,9 +189,17 @@ class ImageEdit:
         stream = Stream(dialect.events(made, way.exchange), seal, way.exchange, **waits)
 
         async def collect(tell: Tell) -> None:
-            await outcome.collect(way, self._fetcher, deadline=self.deadline, tell=tell)
+            await self._collect(outcome, way, tell)
 
         return await stream.respond(made, outcome, collect, _headers)
+
+    async def _collect(self, outcome: Outcome, way: Run, tell: Tell | None = None) -> None:
+        try:
+            await outcome.collect(way, self._fetcher, deadline=self.deadline, tell=tell)
+        except BaseException as error:
+            if not isinstance(error, UpstreamError) or error.failure is Failure.UNKNOWN:
+                outcome.account(way.exchange)  # it may have been charged
+            raise
 
     async def _fetched(self, asked: Ask, served: Served, exchange: Exchange) -> Ask:
         """`asked` with bytes where the provider cannot take a link."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy_core import ConfigError, Fault
 
 from .model import Provider, rules_of
-from .rules import Rules
+from .rules import Price, Rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class ModelEntry:
     """What the provider is sent; left out, what the provider calls this name."""
     like: str | None = None
     """The model whose rules and price it follows, for ids that say nothing, such as an endpoint's."""
+    price: Price | None = None
+    """What its pictures cost, in place of what is listed. What the service itself says it cost counts before either."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,4 +79,6 @@ def _entered(name: str, entry: ModelEntry, known: Mapping[str, Provider]) -> Ser
     if like is not None and like not in models:
         raise ConfigError([Fault(f"{where}.like", f"{provider.name} has no {like!r}; it knows {', '.join(sorted(models))}")])
     rules = rules_of(provider, like or name)
+    if entry.price is not None:
+        rules = replace(rules, price=entry.price)
     return Served(name=name, provider=provider, model=entry.model or rules.model or name, like=like or name, rules=rules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 
@@ -57,6 +58,9 @@ class Tier:
     edit: bool | None = None
     """Made with references or without; left out, either."""
 
+    def __post_init__(self) -> None:
+        _check_amount("amount", self.amount)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
@@ -74,6 +78,18 @@ class Price:
     """When the price list was read: `"2026-11-22"`."""
     source: str = ""
     """Where it was read."""
+
+    def __post_init__(self) -> None:
+        _check_amount("reference", self.reference)
+        for name, amount in self.tokens.items():
+            if name not in ("text_input", "image_input", "output"):
+                raise ValueError(f"tokens.{name}: is no kind of token; known are text_input, image_input and output")
+            _check_amount(f"tokens.{name}", amount)
+
+
+def _check_amount(name: str, amount: str) -> None:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", amount):
+        raise ValueError(f"{name}: must be US dollars in decimals, such as '0.045'")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plugins.image_edit import Inputs, Rules, Sizes
+from plugins.image_edit import Inputs, Price, Rules, Sizes
 
 _FIELDS = frozenset({"quality", "background", "output_format", "output_compression", "moderation"})
 _QUALITY = frozenset({"low", "medium", "high", "auto"})
@@ -49,7 +49,13 @@ GPT_IMAGE_1_MINI = replace(
     values={**GPT_IMAGE.values, "input_fidelity": frozenset({"low"})},
     nearest={**GPT_IMAGE.nearest, "input_fidelity": {"high": "low"}},
 )
-GPT_IMAGE_2 = replace(GPT_IMAGE, sizes=_ANY)
+GPT_IMAGE_2 = replace(
+    GPT_IMAGE,
+    sizes=_ANY,
+    price=Price(
+        tokens={"text_input": "5", "image_input": "8", "output": "30"}, date="2026-11-22", source="OpenAI, by a third party"
+    ),
+)
 GPT_IMAGE_2_5 = replace(
     GPT_IMAGE_2,
     values={**GPT_IMAGE.values, "quality": _QUALITY | {"xhigh", "max"}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from yarl import URL
@@ -81,7 +82,8 @@ class OpenRouter:
         except CallError as error:
             raise refused(error.reply, self.name) from None
         check(reply, self.name)
-        yield Note(model=reply.json.get("model"), usage=_usage(reply), request_id=request_id_of(reply) or _generation(reply))
+        request_id = request_id_of(reply) or _generation(reply)
+        yield Note(model=reply.json.get("model"), usage=_usage(reply), cost=_cost(reply), request_id=request_id)
         for image in reply.json["choices"][0]["message"]["images"]:
             url: str = image["image_url"]["url"]
             yield Image.from_base64(url.partition(",")[2]) if url[:5].lower() == "data:" else HostedImage(url)
@@ -95,6 +97,13 @@ def _generation(reply: Reply) -> str | None:
     """What OpenRouter's own look-up of a generation wants."""
     told = reply.json.get("id")
     return told if isinstance(told, str) else None
+
+
+def _cost(reply: Reply) -> dict[str, object] | None:
+    """`usage.cost`, in US dollars."""
+    usage = reply.json.get("usage")
+    cost = usage.get("cost") if isinstance(usage, dict) else None
+    return {"amount": str(Decimal(str(cost))), "currency": "USD"} if isinstance(cost, (int, float)) else None
 
 
 def _usage(reply: Reply) -> dict[str, object] | None:

@@ -173,7 +173,7 @@ def _tail(result: Result) -> dict[str, object]:
         "completion_tokens": usage.get("output_tokens", 0),
         "total_tokens": usage.get("total_tokens", 0),
     }
-    return {"usage": tokens, "warnings": list(result.warnings)}
+    return {"usage": tokens, "cost": result.cost, "warnings": list(result.warnings)}
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _one(item: object, where: str, depth: int = 0) -> Given:
 
 def _tail(result: Result) -> dict[str, object]:
     formats = {image.media_type.partition("/")[2] for image in result.images}
-    tail: dict[str, object] = {"warnings": list(result.warnings)}
+    tail: dict[str, object] = {"warnings": list(result.warnings), "cost": result.cost}
     if len(formats) == 1:
         tail["output_format"] = formats.pop()
     sizes = {image.pixels for image in result.images}
@@ -176,7 +176,7 @@ class ImageEvents:
         return event_pieces({**held, **more}, event=str(held["type"])) if held else []
 
     def end(self, result: Result, extra: Extra) -> Pieces:
-        tail = {name: value for name, value in _tail(result).items() if name in ("warnings", "usage")}
+        tail = {name: value for name, value in _tail(result).items() if name in ("warnings", "usage", "cost")}
         return self._released({**tail, **extra})
 
 
