@@ -34,9 +34,9 @@ BOTH = [name for name, rules in MODELS.items() if rules.references > 1]  # the 3
 # field of another model is a 400 on some, so that nothing else may ever be sent.
 GROUPED = {"seedream-4-0-250828", "seedream-4-5-251128", "seedream-5-0-260128"}
 KNOWN = {
-    "seedream-4-0-250828": {"seed", "sequential_image_generation", "optimize_prompt_options"},
-    "seedream-4-5-251128": {"seed", "sequential_image_generation"},
-    "seedream-5-0-260128": {"output_format", "tools", "sequential_image_generation"},
+    "seedream-4-0-250828": {"seed", "stream", "sequential_image_generation", "optimize_prompt_options"},
+    "seedream-4-5-251128": {"seed", "stream", "sequential_image_generation"},
+    "seedream-5-0-260128": {"output_format", "tools", "stream", "sequential_image_generation"},
     "dola-seedream-5-0-pro-260628": {"output_format", "background"},
     "seedream-5-0-flash-260915": {"output_format", "background"},
     "seedream-5-5-261028": {"output_format", "background"},

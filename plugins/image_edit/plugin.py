@@ -169,14 +169,43 @@ class ImageEdit:
     async def _serve(
         self, dialect: Dialect, asked: Ask, served: Served, digest: str, request: Request, next: Handler
     ) -> Response:
+        """The answer of the first that can: of `served`, or of what stands in for it while nothing can have been charged."""
         exchange = request.exchange
         exchange[MODEL] = served.name
-        exchange[PROVIDER] = served.provider.name
+        passed: list[str] = []
+        failed: UpstreamError | None = None
+        for candidate in (served, *served.fallback):
+            exchange[PROVIDER] = candidate.provider.name
+            try:
+                return await self._served_by(candidate, dialect, asked, digest, passed, exchange, next)
+            except UpstreamError as error:
+                failed = error
+                if not _may_fall_back(error):
+                    raise
+                passed.append(f"{candidate.provider.name} did not answer ({error.status} {error.code}); another was asked")
+                log.warning("%s: %s", served.name, error, extra={"request_id": exchange.id})
+            except ClientError:
+                if failed is None:
+                    raise
+                # What stands in cannot do what was asked: to the client, that is the trouble of what it asked for.
+        assert failed is not None  # noqa: S101  # for the type checker
+        raise failed
+
+    async def _served_by(
+        self,
+        served: Served,
+        dialect: Dialect,
+        asked: Ask,
+        digest: str,
+        notes: Sequence[str],
+        exchange: Exchange,
+        next: Handler,
+    ) -> Response:
         asked = await self._fetched(asked, served, exchange)
         made = job(asked, name=served.name, model=served.model, like=served.like, request_sha256=digest)
         made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
         await check_inputs(asked.references[: len(made.references)], asked.mask, served.rules, served.name)
-        outcome = Outcome(made, served, [*asked.notes, *warnings])
+        outcome = Outcome(made, served, [*notes, *asked.notes, *warnings])
         way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel)
         if made.stream:
             return await self._stream(dialect, made, outcome, way)
@@ -250,6 +279,14 @@ def _headers(result: Result, fields: Mapping[str, str]) -> CIMultiDict[str]:
         headers["Darkroom-Warnings"] = _header("; ".join(result.warnings))
     headers["Content-Type"] = "text/event-stream; charset=utf-8" if result.job.stream else "application/json"
     return headers
+
+
+def _may_fall_back(error: UpstreamError) -> bool:
+    """Whether another may be asked: nothing can have been charged, and it was not the request that was at fault.
+
+    What one service refuses for its content or its form is not taken to another behind the client's back.
+    """
+    return error.failure is not Failure.UNKNOWN and error.status not in (400, 413, 415, 422)
 
 
 async def _sha256(body: Body) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from proxy_core import ConfigError, Fault
 
@@ -21,6 +21,9 @@ class ModelEntry:
     """What the provider is sent; left out, what the provider calls this name."""
     like: str | None = None
     """The model whose rules and price it follows, for ids that say nothing, such as an endpoint's."""
+    fallback: list[str] = field(default_factory=list)
+    """What is asked in its stead, in this order, while nothing can have been charged: other names of models, or providers
+    that serve this name."""
     price: Price | None = None
     """What its pictures cost, in place of what is listed. What the service itself says it cost counts before either."""
 
@@ -34,6 +37,7 @@ class Served:
     model: str
     like: str
     rules: Rules
+    fallback: tuple[Served, ...] = ()  # in whose place they are asked they know; their own fallbacks do not count
 
 
 def serve(providers: Iterable[Provider], entries: Mapping[str, ModelEntry]) -> dict[str, Served]:
@@ -60,9 +64,35 @@ def serve(providers: Iterable[Provider], entries: Mapping[str, ModelEntry]) -> d
             claimed[name] = provider
             rules = rules_of(provider, name)
             served[name] = Served(name=name, provider=provider, model=rules.model or name, like=name, rules=rules)
+    for name, entry in entries.items():
+        if name in served and entry.fallback:
+            try:
+                served[name] = replace(served[name], fallback=tuple(_instead(name, entry, served, known)))
+            except ConfigError as error:
+                faults += error.faults
     if faults:
         raise ConfigError(faults)
     return served
+
+
+def _instead(
+    name: str, entry: ModelEntry, served: Mapping[str, Served], known: Mapping[str, Provider]
+) -> Iterator[Served]:
+    for place, other in enumerate(entry.fallback):
+        where = f'plugins.image_edit.models."{name}".fallback[{place}]'
+        if other == name or other == entry.provider:
+            raise ConfigError([Fault(where, "is what it is to stand in for")])
+        if other in served:
+            yield replace(served[other], name=name, fallback=())
+        elif other in known and name in known[other].models:
+            rules = rules_of(known[other], name)
+            yield Served(name=name, provider=known[other], model=rules.model or name, like=name, rules=rules)
+        elif other in known:
+            what = f"{other} has no model {name!r}; name a model of its instead: {', '.join(sorted(known[other].models))}"
+            raise ConfigError([Fault(where, what)])
+        else:
+            what = f"{other!r} is neither a model nor a provider that is switched on"
+            raise ConfigError([Fault(where, what, missing=other)])
 
 
 def _entered(name: str, entry: ModelEntry, known: Mapping[str, Provider]) -> Served:
