@@ -127,6 +127,7 @@ def test_messages_are_a_list(messages: object) -> None:
         # LangChain, before its own client has turned them into image_url.
         ({"type": "image", "base64": B64, "mime_type": "image/jpeg"}, B64),
         ({"type": "image", "base64": B64}, B64),
+        ({"type": "image", "base64": DATA}, B64),
         ({"type": "image", "url": URL_A}, URL_A),
         ({"type": "image", "url": DATA}, B64),
         ({"type": "image", "base64": None, "url": URL_A}, URL_A),
@@ -208,7 +209,6 @@ WHERE = "messages[1].content"
         ({"type": "input_image", "file_id": "x"}, f"{WHERE}[1].image_url"),
         ({"type": "image"}, f"{WHERE}[1]"),
         ({"type": "image", "base64": 5}, f"{WHERE}[1].base64"),
-        ({"type": "image", "base64": DATA}, f"{WHERE}[1].base64"),
         ({"type": "image", "data": {}}, f"{WHERE}[1].data"),
         ({"type": "image", "url": 5}, f"{WHERE}[1].url"),
         ({"type": "image", "url": "x"}, f"{WHERE}[1].url"),

@@ -44,6 +44,7 @@ CORE = {
 }
 IMAGE_EDIT = {
     "addresses": 0,
+    "origins": 0,
     "picture": 0,
     "rules": 0,
     "model": 1,

@@ -101,7 +101,8 @@ def test_the_answer() -> None:
     """Fact 16: the picture is a data URL; a link would do as well."""
     note, image = course().outputs
     usage = {"input_tokens": 5, "output_tokens": 7, "total_tokens": 12}
-    assert note == Note(model="vendor/model", usage=usage, request_id="gen-1")
+    cost = {"amount": "0.04", "currency": "USD"}
+    assert note == Note(model="vendor/model", usage=usage, cost=cost, request_id="gen-1")
     assert b"".join(image.chunks()) == PNG
     note, hosted = course(reply=told("https://cdn.example/a.png")).outputs
     assert (note.usage, hosted.url) == (None, "https://cdn.example/a.png")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from yarl import URL
 
-from plugins.image_edit import Job, Provider, Reply, Rules, Secret, Steps, UpstreamRefusal, hookimpl
-from plugins.openai import MODELS, check_base_url, make, refused, told
+from plugins.image_edit import Job, Provider, Reply, Rules, Secret, Steps, UpstreamRefusal, check_base_url, hookimpl
+from plugins.openai import MODELS, make, refused, told
 
 # Azure's words, and OpenAI's for the same. A number is the status over again, and says nothing.
 _CODES = {

@@ -24,6 +24,7 @@ from plugins.image_edit import (
     Reply,
     Secret,
     Steps,
+    check_base_url,
     hookimpl,
     refusal,
     request_id_of,
@@ -50,9 +51,7 @@ class ByteDance:
     takes_links = True
 
     def __post_init__(self) -> None:
-        url = self.base_url
-        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
-            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
+        check_base_url(self.base_url)
 
     @property
     def origins(self) -> list[URL]:
@@ -102,7 +101,7 @@ def _streamed(opened: Reply) -> Steps:
         event = reply.json
         match event.get("type"):
             case "image_generation.partial_image":
-                yield Preview(_decoded(event["b64_json"]))
+                yield Preview(Image.from_base64(event["b64_json"]))
             case "image_generation.partial_succeeded" | "image_generation.partial_failed":
                 yield _output(event)
             case "image_generation.completed":
@@ -125,7 +124,7 @@ def _usage(reply: Reply) -> dict[str, object] | None:
 def _output(item: Mapping[str, Any]) -> Image | HostedImage | Failed:
     """One picture of an answer with status 200, which may hold errors in pictures' places."""
     if item.get("b64_json"):
-        return _decoded(item["b64_json"])
+        return Image.from_base64(item["b64_json"])
     if item.get("url"):
         return HostedImage(item["url"])
     if item.get("error"):
@@ -133,7 +132,3 @@ def _output(item: Mapping[str, Any]) -> Image | HostedImage | Failed:
         return Failed(refusal(Reply(status=400, body=orjson.dumps(item)), "bytedance"))
     raise InvalidReply("bytedance answered without a picture")
 
-
-
-def _decoded(text: str) -> Image:
-    return Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)

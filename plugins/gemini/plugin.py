@@ -20,6 +20,7 @@ from plugins.image_edit import (
     Reply,
     Secret,
     Steps,
+    check_base_url,
     hookimpl,
     request_id_of,
 )
@@ -47,10 +48,8 @@ class Gemini:
     takes_links = False  # fileData is for Google's own files; that it fetches any link is not certain
 
     def __post_init__(self) -> None:
-        url = self.base_url
-        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
-            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
-        if "openai" in url.parts:
+        check_base_url(self.base_url)
+        if "openai" in self.base_url.parts:
             raise ValueError("base_url: must be Google's own API; leave out /openai, which makes no edits")
         if self.inline_limit < 1:
             raise ValueError("inline_limit: must be at least 1")
@@ -84,7 +83,7 @@ class Gemini:
         if not pictures:
             raise unmade(reply, candidate, self.name)
         for text in pictures:
-            yield Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)
+            yield Image.from_base64(text)
 
     def _check_size(self, job: Job) -> None:
         """Raises ClientError that names the picture with which the request becomes too long."""

@@ -21,6 +21,7 @@ from .model import (
     Steps,
     Submitted,
 )
+from .origins import check_base_url
 from .picture import Image, Link
 from .plugin import ImageEdit
 from .polling import poll
@@ -56,6 +57,7 @@ __all__ = [
     "Submitted",
     "Tier",
     "UpstreamRefusal",
+    "check_base_url",
     "hookimpl",
     "poll",
     "refusal",

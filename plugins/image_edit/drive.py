@@ -33,6 +33,7 @@ from proxy_core import (
 )
 
 from .model import Call, CallError, Failed, HostedImage, Job, Next, Output, Preview, Provider, Reply, Step, Submitted, rules_of
+from .origins import may_call
 from .picture import Image
 from .polling import hinted
 from .wire import json_pieces, multipart_pieces, read_events
@@ -277,7 +278,7 @@ class _Driver:
 
     def _request(self, call: Call) -> Request:
         origin = call.url.origin()
-        if _place(origin) not in {_place(url) for url in self._run.provider.origins}:
+        if not may_call(call.url, self._run.provider.origins):
             raise RuntimeError(f"{self._run.provider.name} calls {origin}, which is not among its origins")
         headers = CIMultiDict({"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "darkroom"})
         body = Body()
@@ -296,10 +297,6 @@ class _Driver:
             body=body,
             origin=origin,
         )
-
-
-def _place(url: URL) -> tuple[str, str, int | None]:
-    return url.scheme, (url.host or "").lower(), url.port
 
 
 # Whatever else a provider sets may be a credential, by whatever name its service calls it.

@@ -71,7 +71,12 @@ class Image:
 
     @classmethod
     def from_base64(cls, text: str) -> Image:
-        """From base64, in either alphabet, padded or not. Raises ValueError; bad characters within are found by `verify`."""
+        """From base64, in either alphabet, padded or not, bare or as a data URL; services answer with all of them.
+
+        Raises ValueError; bad characters within are found by `verify`.
+        """
+        if text.startswith("data:"):
+            text = text.partition(",")[2]
         if "\n" in text or " " in text or "\r" in text or "\t" in text:
             text = text.translate(_BLANKS)
         if "-" in text or "_" in text:  # the URL-safe alphabet, which google-genai and some clients send

@@ -3,6 +3,6 @@
 from .errors import refused, told
 from .models import MODELS
 from .plugin import OpenAI
-from .steps import check_base_url, make
+from .steps import make
 
-__all__ = ["MODELS", "OpenAI", "check_base_url", "make", "refused", "told"]
+__all__ = ["MODELS", "OpenAI", "make", "refused", "told"]

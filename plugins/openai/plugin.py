@@ -8,11 +8,11 @@ from functools import partial
 
 from yarl import URL
 
-from plugins.image_edit import Job, Provider, Secret, Steps, hookimpl
+from plugins.image_edit import Job, Provider, Secret, Steps, check_base_url, hookimpl
 
 from .errors import refused
 from .models import MODELS
-from .steps import check_base_url, make
+from .steps import make
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,7 +52,7 @@ def make(job: Job, *, images: URL, headers: Mapping[str, str], refused: Callable
         return
     yield _note(reply.json, reply)
     for item in reply.json["data"]:
-        yield _image(item)
+        yield Image.from_base64(item["b64_json"])
 
 
 def _streamed(opened: Reply, refused: Callable[[Reply], UpstreamRefusal]) -> Steps:
@@ -63,10 +63,10 @@ def _streamed(opened: Reply, refused: Callable[[Reply], UpstreamRefusal]) -> Ste
         if "error" in event or name == "error":  # the specification's has no wrapper, and some gateways' has one
             raise refused(_as_answer(event.get("error") or event, opened))
         if name.endswith(".partial_image"):
-            yield Preview(_image(event))
+            yield Preview(Image.from_base64(event["b64_json"]))
         elif name.endswith(".completed"):
             yield _note(event, opened)
-            yield _image(event)
+            yield Image.from_base64(event["b64_json"])
 
 
 def _as_answer(error: Any, opened: Reply) -> Reply:
@@ -79,11 +79,6 @@ def _as_answer(error: Any, opened: Reply) -> Reply:
 def _note(told: Mapping[str, Any], reply: Reply) -> Note:
     usage = told.get("usage")
     return Note(usage=usage if isinstance(usage, dict) else None, request_id=request_id_of(reply))
-
-
-def _image(told: Mapping[str, Any]) -> Image:
-    text: str = told["b64_json"]
-    return Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)
 
 
 def _below(images: URL, name: str) -> URL:
@@ -102,9 +97,3 @@ def _parts(job: Job, sent: Mapping[str, Any]) -> Iterator[Part]:
 
 def _ending(image: Image) -> str:
     return image.media_type.rpartition("/")[2]
-
-
-def check_base_url(url: URL) -> None:
-    """Raises ValueError for what cannot have paths put below it."""
-    if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
-        raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")

@@ -182,7 +182,7 @@ class Compatible:
             error = _refused(_refusal_in(item, {}), self.name) if item.get("error") else None
             yield Failed(error or InvalidReply(f"{self.name} answered without a picture"), index)
         elif item.get("b64_json") or text.startswith("data:"):
-            yield Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)
+            yield Image.from_base64(text)
         elif _place(url := self._base.join(URL(text, encoded=True))) == _place(self._base):
             yield from self._own(url, index)
         else:

@@ -20,6 +20,7 @@ from plugins.image_edit import (
     Reply,
     Secret,
     Steps,
+    check_base_url,
     hookimpl,
     request_id_of,
 )
@@ -47,9 +48,7 @@ class OpenRouter:
     takes_links = True
 
     def __post_init__(self) -> None:
-        url = self.base_url
-        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
-            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
+        check_base_url(self.base_url)
         for key in ("site_url", "site_name"):
             if not all(" " <= c <= "~" for c in getattr(self, key)):
                 raise ValueError(f"{key}: goes into a header, and must be printable ASCII")

@@ -22,6 +22,7 @@ from plugins.image_edit import (
     Reply,
     Secret,
     Steps,
+    check_base_url,
     hookimpl,
     request_id_of,
 )
@@ -47,9 +48,7 @@ class XAI:
     takes_links = True
 
     def __post_init__(self) -> None:
-        url = self.base_url
-        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
-            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
+        check_base_url(self.base_url)
 
     @property
     def origins(self) -> list[URL]:
@@ -91,8 +90,7 @@ class XAI:
         if item.get("respect_moderation") is False:
             return Failed(withheld(reply, self.name), place)
         if item.get("b64_json"):
-            text: str = item["b64_json"]
-            return Image.from_base64(text.partition(",")[2] if text.startswith("data:") else text)
+            return Image.from_base64(item["b64_json"])
         if item.get("url"):
             return HostedImage(item["url"])
         raise InvalidReply(f"{self.name} answered without a picture")

@@ -17,6 +17,7 @@ from plugins.image_edit import (
     Reply,
     Secret,
     Steps,
+    check_base_url,
     hookimpl,
     request_id_of,
 )
@@ -42,9 +43,7 @@ class Zai:
     takes_links = True  # there are no references at all
 
     def __post_init__(self) -> None:
-        url = self.base_url
-        if url.scheme not in ("http", "https") or not url.host or url.user or url.password or url.query_string:
-            raise ValueError("base_url: must be an http or https URL of host and path, without user, password or query")
+        check_base_url(self.base_url)
 
     @property
     def origins(self) -> list[URL]:
