@@ -27,6 +27,7 @@ BEGIN, END = "<!-- made by python -m tests.matrix -->", "<!-- end of what is mad
 # column -> (module of its emulator, the emulator's class and how it is made, the model asked for)
 PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "azure": ("tests.emulators.azure", "Azure", {}, "pictures"),
+    "bfl": ("tests.emulators.bfl", "BFL", {}, "flux-2-pro"),
     "bytedance": ("tests.emulators.ark", "Ark", {}, "seedream-4.5"),
     "gemini": ("tests.emulators.gemini", "Gemini", {}, "gemini-3.1-flash-image"),
     "openai": ("tests.emulators.gpt_image", "GptImage", {}, "gpt-image-2"),

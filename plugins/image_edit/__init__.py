@@ -21,7 +21,7 @@ from .model import (
     Steps,
     Submitted,
 )
-from .origins import check_base_url
+from .origins import check_base_url, may_call
 from .picture import Image, Link
 from .plugin import ImageEdit
 from .polling import poll
@@ -59,6 +59,7 @@ __all__ = [
     "UpstreamRefusal",
     "check_base_url",
     "hookimpl",
+    "may_call",
     "poll",
     "refusal",
     "request_id_of",

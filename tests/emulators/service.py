@@ -20,6 +20,20 @@ from yarl import URL
 
 from tests.emulators.ark_faults import Cut, Raw
 
+__all__ = [
+    "Cut",
+    "Picture",
+    "Raw",
+    "Refused",
+    "Seen",
+    "Service",
+    "draw",
+    "read_any_base64",
+    "read_base64",
+    "read_data_url",
+    "read_json",
+]
+
 Picture = Image.Image
 
 
@@ -144,6 +158,17 @@ def read_base64(text: str, kind: str) -> tuple[Picture, str]:
     return picture.convert("RGB"), hashlib.sha256(data).hexdigest()
 
 
+def read_any_base64(text: str) -> tuple[Picture, str]:
+    """(picture, its sha256) of strict, bare base64, of whatever kind. Raises ValueError."""
+    data = binascii.a2b_base64(text, strict_mode=True)
+    try:
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+    except (OSError, SyntaxError) as error:
+        raise ValueError("no picture") from error
+    return picture.convert("RGB"), hashlib.sha256(data).hexdigest()
+
+
 def read_data_url(url: str, kinds: Sequence[str] = ("png", "jpeg", "webp")) -> tuple[Picture | None, str]:
     """(picture, its sha256) of a data URL; (None, link) of a link, which nobody follows here. Raises ValueError."""
     if re.match("https?://", url):
@@ -169,6 +194,3 @@ def draw(seed: str, size: tuple[int, int], files: Sequence[Picture] = (), kind: 
     out = io.BytesIO()
     made.save(out, kind, **({"compress_level": 1} if kind == "PNG" else {"quality": 95}))
     return out.getvalue()
-
-
-__all__ = ["Cut", "Picture", "Raw", "Refused", "Seen", "Service", "draw", "read_base64", "read_data_url", "read_json"]

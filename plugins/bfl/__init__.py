@@ -1,0 +1,5 @@
+"""FLUX, by Black Forest Labs."""
+
+from .plugin import BFL
+
+__all__ = ["BFL"]
