@@ -29,6 +29,7 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "azure": ("tests.emulators.azure", "Azure", {}, "pictures"),
     "bfl": ("tests.emulators.bfl", "BFL", {}, "flux-2-pro"),
     "bytedance": ("tests.emulators.ark", "Ark", {}, "seedream-4.5"),
+    "dashscope": ("tests.emulators.dashscope", "DashScope", {}, "qwen-image-2.0"),
     "gemini": ("tests.emulators.gemini", "Gemini", {}, "gemini-3.1-flash-image"),
     "openai": ("tests.emulators.gpt_image", "GptImage", {}, "gpt-image-2"),
     "openai_compatible": ("tests.emulators.openai_compatible", "Compatible", {}, "house-edit"),
@@ -39,8 +40,8 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
 SURFACES = ("images/generations", "images/edits, multipart", "images/edits, JSON", "chat", "chat, streamed")
 OPERATIONS = ("generate", "edit 1", "edit 3", "mask", "n = 2", "ratio 16:9")
 PROMPT = "a lighthouse, as nobody else would ask for it"
-PICTURES = [png((320, 180), colour) for colour in (RED, GREEN, BLUE)]
-MASK = mask((320, 180))
+PICTURES = [png((768, 432), colour) for colour in (RED, GREEN, BLUE)]
+MASK = mask((768, 432))
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from proxy_core.testing import plug, running
 from tests.pictures import BLUE, GREEN, RED, opened, png
 
 HABITS: Any = {"size": "1024x1024", "response_format": "b64_json", "user": "someone"}  # what many clients send unasked
+
 THREE = [png((300, 200), colour=colour) for colour in (RED, GREEN, BLUE)]
 
 
@@ -82,15 +83,16 @@ async def generated(client: openai.AsyncOpenAI, model: str) -> list[bytes]:
     return [first(made), chat_picture(chat), *await _streamed(stream)]
 
 
-async def edited(client: openai.AsyncOpenAI, model: str, most: int = 3) -> None:
+async def edited(client: openai.AsyncOpenAI, model: str, most: int = 3, scale: int = 1) -> None:
     """Edits on every surface, with one picture and with three (or `most`): each must hold what it was made from."""
-    pictures, wanted = THREE[:most], (RED, GREEN, BLUE)[:most]
-    one = await client.images.edit(model=model, image=THREE[2], prompt="add a hat", **HABITS)
+    three = [png((300 * scale, 200 * scale), colour=colour) for colour in (RED, GREEN, BLUE)]
+    pictures, wanted = three[:most], (RED, GREEN, BLUE)[:most]
+    one = await client.images.edit(model=model, image=three[2], prompt="add a hat", **HABITS)
     many = await client.images.edit(model=model, image=pictures, prompt="one scene", **HABITS)
     body = {"model": model, "prompt": "one scene", "images": [{"image_url": data_url(picture)} for picture in pictures]}
     listed = await client.post("/images/edits", body=body, cast_to=ImagesResponse)
     chat = await client.chat.completions.create(model=model, messages=turn("one scene", *pictures))
-    stream = await client.chat.completions.create(model=model, messages=turn("add a hat", THREE[1]), stream=True)
+    stream = await client.chat.completions.create(model=model, messages=turn("add a hat", three[1]), stream=True)
     assert holds(first(one), BLUE)
     for picture in (first(many), first(listed), chat_picture(chat)):
         assert holds(picture, *wanted)
