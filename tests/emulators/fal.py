@@ -170,7 +170,7 @@ class Fal(Service):
         if verb == "status":
             job.asked.append(seen)
             job.left -= 1
-            return {"status": "COMPLETED" if job.left < 0 else "IN_PROGRESS", "request_id": id_}
+            return {"status": "COMPLETED" if job.left < 0 else "IN_PROGRESS", "request_id": id_, "logs": None, "metrics": {}}
         if job.left >= 0:
             raise detail(400, "Request is still in progress")
         if job.ends is not None:

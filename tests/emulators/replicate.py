@@ -163,7 +163,10 @@ class Replicate(Service):
         link = f"{self.url.origin()}/v1/files/f{len(self.uploads)}/download"
         self.uploads[link] = read_any_base64(base64.b64encode(data).decode())
         seen.status = 201
-        return web.json_response({"id": "f", "urls": {"get": link}}, status=201)
+        # All that the vendor's own client insists on.
+        told = {"id": "f", "name": "reference", "content_type": "image/png", "size": len(data), "etag": "e", "checksums": {}}
+        more = {"metadata": {}, "created_at": "2026-11-22T00:00:00Z", "expires_at": None, "urls": {"get": link}}
+        return web.json_response({**told, **more}, status=201)
 
     def _put(self, picture: bytes) -> str:
         path = f"/delivery/{len(self._files)}.webp?sig=a%2Fb%7E"
@@ -173,7 +176,8 @@ class Replicate(Service):
     def _told(self, id_: str, status: str) -> dict[str, Any]:
         elsewhere = "https://elsewhere.example/v1/predictions"  # nobody should follow it
         urls = {"get": f"{elsewhere}/{id_}", "cancel": f"{elsewhere}/{id_}/cancel"}
-        return {"id": id_, "status": status, "output": None, "error": None, "urls": urls}
+        told = {"model": "owner/name", "version": "hidden", "input": {}, "logs": "", "created_at": "2026-11-22T00:00:00Z"}
+        return {**told, "id": id_, "status": status, "output": None, "error": None, "urls": urls}
 
     def _state(self, request: web.Request, path: str, seen: Seen) -> object:
         id_, _, verb = path.partition("/")
