@@ -39,6 +39,7 @@ from .catalogue import PATH as MODELS_PATH
 from .catalogue import Catalogue
 from .dialects.chat import Chat, Shape
 from .dialects.images import EDITS, GENERATIONS
+from .dialects.responses import Responses
 from .drive import Run
 from .fetch import Fetcher, FetchPolicy
 from .fit import fit
@@ -89,6 +90,7 @@ class ImageEdit:
             "/v1/chat/completions": Chat(self.chat_images),
             "/v1/images/generations": GENERATIONS,
             "/v1/images/edits": EDITS,
+            "/v1/responses": Responses(),
         }
         self._served: dict[str, Served] = {}
         self._signer: Signer | None = None

@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from proxy_core import ClientError, Data, Exchange
 
-from ..ask import Ask, Extra, Given, Pieces, ask, boolean, kind, picture, previews, reference, text
+from ..ask import Ask, Extra, Given, Pieces, ask, boolean, kind, previews
 from ..model import Job, Result
 from ..picture import Image
 from ..wire import Form, event_pieces, json_pieces
+from .turns import read_image_url, read_turn, read_words
 
 Shape = Literal["objects", "strings", "content", "markdown"]
 
@@ -37,75 +38,6 @@ def _image_config(config: object) -> dict[str, object]:
     if not isinstance(config, dict):
         raise ClientError(f"image_config must be an object, not {kind(config)}", param="image_config", code="invalid_type")
     return {"resolution" if name == "image_size" else str(name): value for name, value in config.items()}
-
-
-def _words(content: object, where: str) -> list[str]:
-    """The texts of an earlier turn; what pictures and files stand in it is behind us."""
-    if isinstance(content, list):
-        texts: list[str] = []
-        for place, part in enumerate(content):
-            if isinstance(part, str):
-                texts.append(part)
-            elif isinstance(part, dict) and part.get("type") in ("text", "input_text"):
-                texts.append(text(part.get("text"), f"{where}[{place}].text"))
-        return texts
-    return _turn(content, where)[0]
-
-
-def _turn(content: object, where: str) -> tuple[list[str], list[Given]]:
-    """(texts, references) of one user turn."""
-    if content is None:
-        return [], []
-    if isinstance(content, str):
-        return [content], []
-    if not isinstance(content, list):
-        what = f"{where} must be a string or an array of parts, not {kind(content)}"
-        raise ClientError(what, param=where, code="invalid_type")
-    texts: list[str] = []
-    references: list[Given] = []
-    for place, part in enumerate(content):
-        here = f"{where}[{place}]"
-        if isinstance(part, str):
-            texts.append(part)
-        elif not isinstance(part, dict):
-            raise ClientError(f"{here} must be an object, not {kind(part)}", param=here, code="invalid_type")
-        elif part.get("type") in ("text", "input_text"):
-            texts.append(text(part.get("text"), f"{here}.text"))
-        else:
-            references.append(_picture_part(part, here))
-    return texts, references
-
-
-def _picture_part(part: Mapping[str, Any], where: str) -> Given:
-    match part.get("type"):
-        case "image_url" | "input_image":
-            return _image_url(part.get("image_url"), f"{where}.image_url")
-        case "image":
-            return _image_block(part, where)
-        case other:
-            shown = f"a part of type {other!r}"[:80] if isinstance(other, str) else "a part without a type"
-            raise ClientError(
-                f"{where} is {shown}, which an image model cannot use; send text, image_url or image",
-                param=where,
-                code="unsupported_content",
-            )
-
-
-def _image_url(value: object, where: str) -> Given:
-    """An object {"url": ...}, or the bare string that some clients send."""
-    if isinstance(value, dict):
-        value, where = value.get("url"), f"{where}.url"
-    return reference(text(value, where), where)
-
-
-def _image_block(part: Mapping[str, Any], where: str) -> Given:
-    """LangChain's block: {"base64": ...} or {"url": ...}, or the older {"source_type": ..., "data" or "url": ...}."""
-    for key in ("base64", "data"):
-        if part.get(key) not in (None, ""):
-            return picture(text(part[key], f"{where}.{key}"), f"{where}.{key}")
-    if part.get("url") is not None:
-        return reference(text(part["url"], f"{where}.url"), f"{where}.url")
-    raise ClientError(f"{where} has neither 'base64' nor 'url'", param=where, code="invalid_image_url")
 
 
 def _images(images: Sequence[Image], first: int) -> list[dict[str, object]]:
@@ -201,9 +133,9 @@ class Chat:
                 raise ClientError(f"{where} must be an object, not {kind(message)}", param=where, code="invalid_type")
             if message.get("role") == "user":
                 if place == latest:
-                    spoken, references = _turn(message.get("content"), f"{where}.content")
+                    spoken, references = read_turn(message.get("content"), f"{where}.content")
                 else:
-                    spoken = _words(message.get("content"), f"{where}.content")
+                    spoken = read_words(message.get("content"), f"{where}.content")
                 lines += spoken
         prompt = "\n".join(lines)
         if not prompt.strip():
@@ -219,7 +151,7 @@ class Chat:
             fields,
             used=_USED | _WORDS_ALONE,
             references=references,
-            mask=_image_url(form.fields["mask"], "mask") if form.fields.get("mask") is not None else None,
+            mask=read_image_url(form.fields["mask"], "mask") if form.fields.get("mask") is not None else None,
             stream=stream,
             partial_images=count,
             notes=(*notes, f"{', '.join(idle)}: for words alone, not for pictures; not used") if idle else notes,

@@ -56,6 +56,22 @@ const operations = {
   async broken_partials() {
     for await (const event of await client.images.generate({ model, prompt: "x", stream: true, partial_images: 2 })) void event;
   },
+  async responses() {
+    const input = [{ role: "user", content: [
+      { type: "input_text", text: "make it grayscale" },
+      { type: "input_image", image_url: dataUrl(pictures[0]), detail: "auto" },
+    ] }];
+    const tools = [{ type: "image_generation" }];
+    const answer = await client.responses.create({ model, input, tools });
+    const events = [];
+    for await (const event of await client.responses.create({ model, input, tools, stream: true })) events.push(event);
+    const last = events.at(-1).response;
+    return {
+      images: [...answer.output, ...last.output].map((call) => ({ b64_json: call.result })),
+      kinds: events.map((event) => event.type),
+      receipts: [answer.darkroom_receipt, last.darkroom_receipt],
+    };
+  },
   async models() {
     const listed = [];
     for await (const one of client.models.list()) listed.push(one.id);
