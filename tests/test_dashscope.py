@@ -248,6 +248,28 @@ async def test_what_cannot_be_done_is_named_or_refused(service: Service, client:
 
 
 @pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [
+        (QWEN, "size", "1024x1024"),
+        (QWEN, "resolution", "2K"),
+        (QWEN, "quality", "high"),
+        (QWEN, "output_format", "webp"),
+        (QWEN, "background", "transparent"),
+        (QWEN, "seed", 2**31),
+        (QWEN, "negative_prompt", "x" * 501),
+        (QWEN, "prompt_extend", "perhaps"),
+        (WAN, "resolution", "4K"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_where_that_is_wanted(service: Service, model: str, name: str, value: object) -> None:
+    async with proxied(service_module.setup(service), unsupported="reject") as client:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.images.generate(model=model, prompt="x", extra_body={name: value})
+    assert caught.value.param == name
+    assert not service.requests
+
+
+@pytest.mark.parametrize(
     ("fault", "status", "code", "again", "said"),
     [
         (refusal(400, "InvalidParameter", "bad"), 400, "invalid_value", None, "bad (InvalidParameter)"),
@@ -297,7 +319,9 @@ async def test_errors(service: Service, model: str, fault: Any, status: int, cod
         (Ends(status="UNKNOWN", code=""), 502, "upstream_error"),
     ],
 )
-async def test_a_task_that_fails(service: Service, ends: Ends, status: int, code: str) -> None:
+async def test_a_task_that_fails(
+    service: Service, caplog: pytest.LogCaptureFixture, ends: Ends, status: int, code: str
+) -> None:
     """What ran may be charged, whatever became of it."""
     service.script(ends)
     async with proxied(service_module.setup(service), max_retries=0) as client:
@@ -305,6 +329,8 @@ async def test_a_task_that_fails(service: Service, ends: Ends, status: int, code
             await client.images.generate(model=WAN, prompt="x")
     assert (caught.value.status_code, caught.value.code) == (status, code)
     assert caught.value.response.headers["x-should-retry"] == "false"
+    assert service.tasks["task-1"].unwelcome == 0  # what has ended is not canceled, nor said to be given up
+    assert "given up" not in caplog.text
 
 
 async def test_some_of_a_tasks_pictures(service: Service, client: openai.AsyncOpenAI) -> None:

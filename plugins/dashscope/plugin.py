@@ -11,6 +11,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     Failed,
     Failure,
     HostedImage,
@@ -83,7 +84,7 @@ class DashScope:
         yield Note(request_id=request_id_of(named(reply)))
         yield from _outputs(reply, self.name)
 
-    def _done(self, task: str) -> Generator[Call | Submitted, Reply, Reply]:
+    def _done(self, task: str) -> Generator[Call | Submitted | Ended, Reply, Reply]:
         """The last answer of a task."""
         tasks, key = self.base_url / "api/v1/tasks" / task, self.api_key.bearer()
         yield Submitted(task, cancel=Call(method="POST", url=tasks / "cancel", headers=key))  # while it is pending
@@ -94,6 +95,7 @@ class DashScope:
             raise refused(body_of(error.reply), error.reply, self.name, Failure.UNKNOWN) from None
         if _refuses(reply):
             raise refused(reply.json, reply, self.name, Failure.UNKNOWN)
+        yield Ended()
         if _status(reply) != "SUCCEEDED":
             output = reply.json.get("output") or {}
             raise refused({"message": f"the task ended as {_status(reply)}", **output}, reply, self.name, Failure.UNKNOWN)

@@ -14,6 +14,7 @@ from proxy_core.testing import loaded, plug
 from .model import (
     Call,
     CallError,
+    Ended,
     Failed,
     HostedImage,
     Job,
@@ -74,7 +75,7 @@ def run_steps(steps: Steps, replies: Sequence[Reply]) -> Course:
             if isinstance(step, Call):
                 course.calls.append(step)
             reply = next(answers)
-        elif not isinstance(step, Submitted):
+        elif not isinstance(step, (Submitted, Ended)):
             course.outputs.append(step)
     raise AssertionError(f"more than {_MOST_STEPS} steps: the provider does not stop")
 
