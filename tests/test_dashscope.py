@@ -261,7 +261,7 @@ async def test_what_cannot_be_done_is_named_or_refused(service: Service, client:
         (WAN, "resolution", "4K"),
     ],
 )
-async def test_what_cannot_be_done_is_refused_where_that_is_wanted(service: Service, model: str, name: str, value: object) -> None:
+async def test_what_cannot_be_done_is_refused_on_demand(service: Service, model: str, name: str, value: object) -> None:
     async with proxied(service_module.setup(service), unsupported="reject") as client:
         with pytest.raises(openai.BadRequestError) as caught:
             await client.images.generate(model=model, prompt="x", extra_body={name: value})
