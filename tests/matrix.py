@@ -31,11 +31,13 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "bytedance": ("tests.emulators.ark", "Ark", {}, "seedream-4.5"),
     "dashscope": ("tests.emulators.dashscope", "DashScope", {}, "qwen-image-2.0"),
     "fal": ("tests.emulators.fal", "Fal", {}, "fal-ai/nano-banana"),
+    "fireworks": ("tests.emulators.fireworks", "Fireworks", {}, "accounts/fireworks/models/flux-kontext-pro"),
     "gemini": ("tests.emulators.gemini", "Gemini", {}, "gemini-3.1-flash-image"),
     "openai": ("tests.emulators.gpt_image", "GptImage", {}, "gpt-image-2"),
     "openai_compatible": ("tests.emulators.openai_compatible", "Compatible", {}, "house-edit"),
     "openrouter": ("tests.emulators.openrouter", "OpenRouter", {}, "google/gemini-3.1-flash-image"),
     "replicate": ("tests.emulators.replicate", "Replicate", {}, "black-forest-labs/flux-2-pro"),
+    "together": ("tests.emulators.together", "Together", {}, "black-forest-labs/FLUX.2-pro"),
     "xai": ("tests.emulators.xai", "XAI", {}, "grok-imagine-image"),
     "zai": ("tests.emulators.zai", "Zai", {}, "glm-image"),
 }
