@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from plugins.dashscope.models import MODELS
 from plugins.image_edit import HostedImage, Image, Job, Link, Reply, Secret
 from plugins.image_edit.fit import fit
 from plugins.image_edit.testing import PNG, Course, ProviderConformance, payload, run_steps
+from proxy_core import ClientError
 from proxy_core.testing import loaded
 from tests.emulators import dashscope as service_module
 from tests.emulators.dashscope import KEY, MODELS_TO_TRY, Cut, Ends, Raw, Refused, Said, refusal
@@ -127,6 +129,32 @@ def test_sizes(model: str, given: dict[str, str], size: str | None) -> None:
     assert sent(model, references=references, **given)["parameters"].get("size") == size
 
 
+@pytest.mark.parametrize("id_", [7, None, "", ["r1"], "r\n1"])
+def test_an_id_that_is_none(id_: object) -> None:
+    value = orjson.loads(GOOD.body) | {"request_id": id_}
+    reply = Reply(body=orjson.dumps(value), headers={"x-request-id": "of-the-head"})
+    told = course(QWEN, [reply]).outputs[0].request_id
+    assert told == ("r1" if id_ == "r\n1" else "of-the-head")
+
+
+@pytest.mark.parametrize("wrong", ["x" * 501, 5, ["rain"]])
+def test_a_negative_prompt_has_an_end(wrong: object) -> None:
+    rules = MODELS[QWEN]
+    asked = Job(name=QWEN, model=QWEN, like=QWEN, prompt="a hat", extra={"negative_prompt": wrong})
+    made, told = fit(asked, rules, reject=False)
+    assert not made.extra
+    assert "500 characters" in _rejected(asked)
+    assert len(told) == 1
+    assert fit(replace(asked, extra={"negative_prompt": "x" * 500}), rules, reject=True)[1] == []
+
+
+def _rejected(asked: Job) -> str:
+    with pytest.raises(ClientError) as caught:
+        fit(asked, MODELS[asked.like], reject=True)
+    assert caught.value.param == "negative_prompt"
+    return str(caught.value)
+
+
 def test_several_choices_and_several_parts() -> None:
     value = orjson.loads(told("https://a/1", "https://a/2").body)
     value["output"]["choices"] *= 2
@@ -192,6 +220,15 @@ async def test_keys_ids_and_cost(service: Service, client: openai.AsyncOpenAI) -
     assert answer.cost["amount"] is None  # the prices that are known are not certain
 
 
+async def test_settings_of_a_form(service: Service, client: openai.AsyncOpenAI) -> None:
+    """Fact 26: a multipart form has only text."""
+    extra = {"prompt_extend": "false", "watermark": "false", "seed": "7", "negative_prompt": "rain"}
+    answer = await client.images.edit(model=EDIT, image=png((400, 400)), prompt="x", n=2, extra_body=extra)
+    assert warnings(answer) == []
+    settings = service.requests[0].body["parameters"]
+    assert settings == {"n": 2, "prompt_extend": False, "watermark": False, "seed": 7, "negative_prompt": "rain"}
+
+
 async def test_what_cannot_be_done_is_named_or_refused(service: Service, client: openai.AsyncOpenAI) -> None:
     """Fact 13 among it."""
     extra = {"background": "transparent", "output_format": "webp", "quality": "high"}
@@ -211,6 +248,28 @@ async def test_what_cannot_be_done_is_named_or_refused(service: Service, client:
 
 
 @pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [
+        (QWEN, "size", "1024x1024"),
+        (QWEN, "resolution", "2K"),
+        (QWEN, "quality", "high"),
+        (QWEN, "output_format", "webp"),
+        (QWEN, "background", "transparent"),
+        (QWEN, "seed", 2**31),
+        (QWEN, "negative_prompt", "x" * 501),
+        (QWEN, "prompt_extend", "perhaps"),
+        (WAN, "resolution", "4K"),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_on_demand(service: Service, model: str, name: str, value: object) -> None:
+    async with proxied(service_module.setup(service), unsupported="reject") as client:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client.images.generate(model=model, prompt="x", extra_body={name: value})
+    assert caught.value.param == name
+    assert not service.requests
+
+
+@pytest.mark.parametrize(
     ("fault", "status", "code", "again", "said"),
     [
         (refusal(400, "InvalidParameter", "bad"), 400, "invalid_value", None, "bad (InvalidParameter)"),
@@ -223,6 +282,10 @@ async def test_what_cannot_be_done_is_named_or_refused(service: Service, client:
         (refusal(500, "InternalError.Timeout", "late"), 500, "upstream_error", "false", "late"),
         (Said(code="DataInspectionFailed"), 400, "content_policy_violation", None, "no"),
         (Said(code="InternalError"), 500, "upstream_error", "false", "no"),
+        (Said(code="Model.NotExist"), 404, "model_not_found", None, "no"),
+        (Said(code="ServiceUnavailable"), 503, "overloaded", "false", "no"),
+        (Said(code="DataInspectionFailed", more={"output": None}), 400, "content_policy_violation", None, "no"),
+        (Said(code="DataInspectionFailed", more={"output": {"choices": []}}), 400, "content_policy_violation", None, "no"),
         (Said(code="SomethingNew"), 502, "upstream_error", "false", "SomethingNew"),
         (Refused(503, [1]), 503, "upstream_error", "false", "no reason"),
         (Raw(body=b"<html>", content_type="text/html"), 502, "invalid_upstream_reply", "false", "not understood"),
@@ -243,6 +306,8 @@ async def test_errors(service: Service, model: str, fault: Any, status: int, cod
     assert error.response.headers.get("retry-after") == ("7" if said == "slow" else None)
     assert said in error.message
     assert len(service.requests) == 1
+    if isinstance(fault, (Refused, Said)) and said != "no reason":
+        assert error.response.headers["X-Upstream-Request-ID"] == "r-0"
 
 
 @pytest.mark.parametrize(
@@ -254,7 +319,9 @@ async def test_errors(service: Service, model: str, fault: Any, status: int, cod
         (Ends(status="UNKNOWN", code=""), 502, "upstream_error"),
     ],
 )
-async def test_a_task_that_fails(service: Service, ends: Ends, status: int, code: str) -> None:
+async def test_a_task_that_fails(
+    service: Service, caplog: pytest.LogCaptureFixture, ends: Ends, status: int, code: str
+) -> None:
     """What ran may be charged, whatever became of it."""
     service.script(ends)
     async with proxied(service_module.setup(service), max_retries=0) as client:
@@ -262,6 +329,8 @@ async def test_a_task_that_fails(service: Service, ends: Ends, status: int, code
             await client.images.generate(model=WAN, prompt="x")
     assert (caught.value.status_code, caught.value.code) == (status, code)
     assert caught.value.response.headers["x-should-retry"] == "false"
+    assert service.tasks["task-1"].unwelcome == 0  # what has ended is not canceled, nor said to be given up
+    assert "given up" not in caplog.text
 
 
 async def test_some_of_a_tasks_pictures(service: Service, client: openai.AsyncOpenAI) -> None:
@@ -269,6 +338,46 @@ async def test_some_of_a_tasks_pictures(service: Service, client: openai.AsyncOp
     answer = await client.images.generate(model=WAN, prompt="x", n=3)
     assert len(bytes_of(answer)) == 2
     assert "inappropriate (DataInspectionFailed)" in warnings(answer)[0]
+
+
+async def test_a_task_without_a_single_picture(service: Service) -> None:
+    """Fact 19: nothing tells that pictures which fail are free, so nobody is to buy them again."""
+    service.script(Ends(of=4))
+    async with proxied(service_module.setup(service), max_retries=0) as client:
+        with pytest.raises(openai.BadRequestError, match="inappropriate") as caught:
+            await client.images.generate(model=WAN, prompt="x", n=4)
+    assert caught.value.code == "content_policy_violation"
+    assert caught.value.response.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (refusal(401, "InvalidApiKey", "bad key"), 401, "invalid_api_key"),
+        (refusal(403, "AccessDenied", "not yours"), 403, "permission_denied"),
+        (Said(code="InvalidApiKey", message="bad key"), 401, "invalid_api_key"),
+        (Said(code="SomethingNew", message="oh"), 502, "upstream_error"),
+    ],
+)
+async def test_a_task_that_may_not_be_asked_for(service: Service, fault: Any, status: int, code: str) -> None:
+    """Facts 9 and 21 hold for tasks too; what runs may be charged whatever is told of it."""
+    service.script_polls(fault)
+    async with proxied(service_module.setup(service), max_retries=0) as client:
+        with pytest.raises(openai.APIStatusError) as caught:
+            await client.images.generate(model=WAN, prompt="x")
+    error = caught.value
+    assert (error.status_code, error.code) == (status, code)
+    assert error.response.headers["x-should-retry"] == "false"
+    assert error.response.headers["X-Upstream-Request-ID"] == "r-0"
+    assert service.tasks["task-1"].canceled
+
+
+@pytest.mark.parametrize("passing", ["QUEUED", Said(code="Throttling.RateQuota"), Said(code="InternalError")])
+async def test_a_task_is_asked_for_again(service: Service, client: openai.AsyncOpenAI, passing: Any) -> None:
+    """A state that nobody knows, or a service too busy to tell, with status 200 as ever, is no end of what is paid for."""
+    service.script_polls(passing)
+    assert len(bytes_of(await client.images.generate(model=WAN, prompt="x"))) == 1
+    assert len(service.requests) == 1
 
 
 async def test_a_task_that_nobody_waits_for_is_canceled() -> None:

@@ -535,6 +535,31 @@ def test_a_value_of_a_strange_type_is_left_out(value: object) -> None:
     assert fit(asked("m", extra={"mode": "fast"}), rules, reject=True)[0].extra == {"mode": "fast"}
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"steps": "30"}, {"steps": 30}),
+        ({"steps": "-1"}, {}),
+        ({"steps": "3.5"}, {}),
+        ({"steps": "٣"}, {}),  # a digit, and none of ours
+        ({"expand": "false"}, {"expand": False}),
+        ({"expand": "True"}, {"expand": True}),
+        ({"expand": 1}, {"expand": True}),
+        ({"expand": False}, {"expand": False}),
+        ({"expand": "no"}, {}),
+        ({"expand": []}, {}),
+        ({"mode": "1"}, {"mode": "1"}),
+    ],
+)
+def test_numbers_and_switches_of_a_form(given: dict[str, object], meant: dict[str, object]) -> None:
+    """Fact 26: a multipart form has only text."""
+    fields = frozenset({"steps", "expand", "mode"})
+    values = {"steps": range(1, 51), "expand": (True, False), "mode": frozenset({"1", "2"})}
+    job, warnings = fit(asked("m", extra=given), Rules(fields=fields, values=values), reject=False)
+    assert (dict(job.extra), len(warnings)) == (meant, int(not meant))
+    assert all(type(job.extra[name]) is type(value) for name, value in meant.items())
+
+
 VALUES = {"quality": "high", "output_format": "png", "background": "opaque", "seed": 7}
 TAKEN = {
     "seedream-4.0": {"seed", "watermark"},

@@ -10,7 +10,7 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
-from plugins.image_edit import Call, HostedImage, Job, Reply, Steps, Submitted, UpstreamRefusal, poll
+from plugins.image_edit import Call, Ended, HostedImage, Job, Reply, Steps, Submitted, UpstreamRefusal, poll
 from plugins.image_edit.drive import drive
 from plugins.image_edit.polling import hinted
 from proxy_core import Body, Failure, Response, UpstreamError
@@ -107,6 +107,30 @@ async def test_a_client_that_leaves_ends_the_job() -> None:
     service.answers.append(told({}))
     await service.background.pop()
     assert service.lines == [f"POST {BASE}/jobs", f"DELETE {BASE}/jobs/j1"]
+
+
+@pytest.mark.parametrize("status", [200, 403])
+async def test_a_job_that_has_ended_is_not_given_up(status: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Well or badly: nothing is cancelled. It may be charged all the same, if its result cannot be had."""
+
+    def asked(job: Job) -> Steps:
+        yield Submitted("j1", cancel=Call(method="DELETE", url=BASE / "jobs/j1"))
+        yield from poll(Call(method="GET", url=BASE / "jobs/j1"), lambda reply: False)
+        yield Ended()
+        yield Call(method="GET", url=BASE / "jobs/j1/result")
+        yield HostedImage("x")
+
+    service = Service(DONE, told({}) if status == 200 else busy(status))
+    failure = None
+    try:
+        async with aclosing(drive(JOB, service.run(Toy(steps=asked)))) as outputs:
+            async for _ in outputs:
+                break  # the client leaves while the picture is fetched
+    except UpstreamRefusal as error:
+        failure = error.failure
+    assert failure is (None if status == 200 else Failure.UNKNOWN)
+    assert not service.background
+    assert "given up" not in caplog.text
 
 
 def test_the_call_is_the_same_each_time() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from plugins.image_edit import Inputs, Rules, Sizes
 
 _FIELDS = frozenset({"seed", "negative_prompt", "prompt_extend", "watermark"})
-_VALUES = {"seed": range(2**31), "prompt_extend": (True, False), "watermark": (True, False)}
+_SWITCH = (True, False)
 _INPUTS = Inputs(
     formats=frozenset({"image/jpeg", "image/png", "image/bmp", "image/tiff", "image/webp", "image/gif"}),
     size=10 * 1024 * 1024,
@@ -17,6 +17,22 @@ _LISTED = Sizes(labels=("1328x1328", "1664x928", "928x1664", "1472x1104", "1104x
 _ANY = Sizes(area=(512 * 512, 2048 * 2048), side=(256, 4096), ratio=8.0)
 # Of Wan's sizes nothing is told but how they are written: these are within what any of its lines is said to make.
 _WAN_SIZES = Sizes(area=(768 * 768, 1280 * 1280), side=(512, 1440), ratio=3.0)
+
+
+@dataclass(frozen=True)
+class Text:
+    """Any words that are no longer than that."""
+
+    most: int
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str) and len(value) <= self.most
+
+    def __str__(self) -> str:
+        return f"text of at most {self.most} characters"
+
+
+_VALUES = {"seed": range(2**31), "prompt_extend": _SWITCH, "watermark": _SWITCH, "negative_prompt": Text(500)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     Failed,
     Failure,
     HostedImage,
@@ -24,12 +25,15 @@ from plugins.image_edit import (
     check_base_url,
     hookimpl,
     poll,
+    request_id_of,
 )
 
-from .errors import body_of, refused
+from .errors import body_of, named, refused
 from .models import MODELS, Model
 
-_RUNNING = frozenset({"PENDING", "RUNNING", "SUSPENDED"})
+_ENDED = frozenset({"SUCCEEDED", "FAILED", "CANCELED", "UNKNOWN"})
+# What may be over when a task is asked for again.
+_PASSING = ("Throttling", "InternalError", "ServiceUnavailable", "GatewayTimeout")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,25 +77,42 @@ class DashScope:
             )
         except CallError as error:
             raise refused(body_of(error.reply), error.reply, self.name) from None
-        if reply.json.get("code") and not reply.json.get("output"):
+        if _refuses(reply):
             raise refused(reply.json, reply, self.name)
         if model.job:
             reply = yield from self._done(reply.json["output"]["task_id"])
-        yield Note(request_id=reply.json.get("request_id"))
+        yield Note(request_id=request_id_of(named(reply)))
         yield from _outputs(reply, self.name)
 
-    def _done(self, task: str) -> Generator[Call | Submitted, Reply, Reply]:
+    def _done(self, task: str) -> Generator[Call | Submitted | Ended, Reply, Reply]:
         """The last answer of a task."""
         tasks, key = self.base_url / "api/v1/tasks" / task, self.api_key.bearer()
         yield Submitted(task, cancel=Call(method="POST", url=tasks / "cancel", headers=key))  # while it is pending
         asked = Call(method="GET", url=tasks, headers=key)
-        reply = yield from poll(
-            asked, lambda reply: _status(reply) in _RUNNING, first=self.poll_every, factor=1.3, most=4 * self.poll_every
-        )
+        try:
+            reply = yield from poll(asked, _pending, first=self.poll_every, factor=1.3, most=4 * self.poll_every)
+        except CallError as error:
+            raise refused(body_of(error.reply), error.reply, self.name, Failure.UNKNOWN) from None
+        if _refuses(reply):
+            raise refused(reply.json, reply, self.name, Failure.UNKNOWN)
+        yield Ended()
         if _status(reply) != "SUCCEEDED":
             output = reply.json.get("output") or {}
             raise refused({"message": f"the task ended as {_status(reply)}", **output}, reply, self.name, Failure.UNKNOWN)
         return reply
+
+
+def _refuses(reply: Reply) -> bool:
+    """Whether an answer with status 200 is an error, whatever empty `output` it has beside it."""
+    output = reply.json.get("output") or {}
+    return bool(reply.json.get("code")) and not any(output.get(name) for name in ("choices", "results", "task_id"))
+
+
+def _pending(reply: Reply) -> bool:
+    """Whether a task may yet end. A state that nobody knows is no end: what runs is paid for."""
+    if _refuses(reply):
+        return str(reply.json["code"]).startswith(_PASSING)
+    return _status(reply) not in _ENDED
 
 
 def _status(reply: Reply) -> str:
@@ -122,7 +143,7 @@ def _outputs(reply: Reply, provider: str) -> Iterator[HostedImage | Failed]:
     """Of several choices, of one with several parts, or of a task's results."""
     output = reply.json["output"]
     for item in output.get("results") or ():
-        yield HostedImage(item["url"]) if item.get("url") else Failed(refused(item, reply, provider, Failure.NOT_BILLED))
+        yield HostedImage(item["url"]) if item.get("url") else Failed(refused(item, reply, provider, Failure.UNKNOWN))
     for choice in output.get("choices") or ():
         content: list[Mapping[str, Any]] = choice["message"]["content"]
         for part in content:

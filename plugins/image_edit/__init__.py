@@ -6,6 +6,7 @@ from .drive import refusal, request_id_of
 from .model import (
     Call,
     CallError,
+    Ended,
     Failed,
     HostedImage,
     Job,
@@ -30,6 +31,7 @@ from .rules import Inputs, Price, Rules, Shapes, Sizes, Tier
 __all__ = [
     "Call",
     "CallError",
+    "Ended",
     "Failed",
     "Failure",
     "HostedImage",

@@ -32,7 +32,22 @@ from proxy_core import (
     UpstreamRefusal,
 )
 
-from .model import Call, CallError, Failed, HostedImage, Job, Next, Output, Preview, Provider, Reply, Step, Submitted, rules_of
+from .model import (
+    Call,
+    CallError,
+    Ended,
+    Failed,
+    HostedImage,
+    Job,
+    Next,
+    Output,
+    Preview,
+    Provider,
+    Reply,
+    Step,
+    Submitted,
+    rules_of,
+)
 from .origins import may_call
 from .picture import Image
 from .polling import hinted
@@ -149,8 +164,10 @@ async def drive(job: Job, run: Run) -> AsyncGenerator[Output, None]:
                 except CallError as error:
                     resume = partial(steps.throw, error)
             elif isinstance(step, Submitted):
-                driver.submitted = step
+                driver.submitted, driver.ended = step, False
                 log.info("job %s runs at %s", step.id, run.provider.name, extra={"request_id": run.exchange.id})
+            elif isinstance(step, Ended):
+                driver.ended = True
             else:
                 if not isinstance(step, Output):
                     raise PluginFault(name) from TypeError(f"edit yielded {type(step).__name__}, which is no step")
@@ -190,6 +207,7 @@ class _Driver:
         self._run = run
         self.answered = False
         self.submitted: Submitted | None = None
+        self.ended = False
         self._events: AsyncGenerator[bytes, None] | None = None
         self._stream: Response | None = None
 
@@ -214,7 +232,7 @@ class _Driver:
 
     async def close(self) -> None:
         await self._close_stream()
-        if self.submitted is not None:
+        if self.submitted is not None and not self.ended:
             job, cancel = self.submitted.id, self.submitted.cancel
             log.warning(
                 "job %s at %s was given up%s",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+import re
+from collections.abc import Collection, Container
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from proxy_core import ClientError
 
@@ -88,15 +89,33 @@ def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, val
         fitting.unsupported(shown, what, instead="it was left out", legal=legal)
         return None
     values = rules.values.get(name)
-    if values is None or _among(value, values):
+    if values is None:
         return value
-    words = [f"{values[0]} to {values[-1]}"] if isinstance(values, range) else sorted(map(str, cast("set[object]", values)))
+    value = _meant(value, values)
+    if _among(value, values):
+        return value
+    if isinstance(values, range):
+        words = [f"{values[0]} to {values[-1]}"]
+    else:
+        words = sorted(map(str, values)) if isinstance(values, Collection) else [str(values)]
     near = rules.nearest.get(name, {}).get(value) if isinstance(value, str) else None
     shown = repr(str(value)[:40]) if isinstance(value, (str, int, float)) else "of this kind"
     what = f"{fitting.name} cannot make {name} {shown}"
     instead = f"{near!r} was used" if near is not None else "it was left out"
     fitting.unsupported(name, what, instead=instead, legal=f"it may be {', '.join(words)}")
     return near
+
+
+_SWITCHES = {"true": True, "false": False, "1": True, "0": False}
+
+
+def _meant(value: object, values: Container[object]) -> object:
+    """A number or a switch for its text, where the values are such: a multipart form has only text. And no 1 for a true."""
+    if isinstance(values, range) and isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII):
+        return int(value)
+    if isinstance(values, (tuple, frozenset)) and any(one is True for one in values) and isinstance(value, (str, int)):
+        return _SWITCHES.get(str(value).lower(), value)
+    return value
 
 
 def _among(value: object, values: Container[object]) -> bool:

@@ -96,6 +96,11 @@ class Submitted:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """The job is over at the service, well or badly: whatever comes now, it is not cancelled, nor logged as given up."""
+
+
+@dataclass(frozen=True)
 class HostedImage:
     """A finished picture, at a link."""
 
@@ -158,7 +163,7 @@ class CallError(Exception):
 
 
 Output = Image | HostedImage | Preview | Failed | Note
-Step = Call | Next | Submitted | Output
+Step = Call | Next | Submitted | Ended | Output
 Steps = Generator[Step, Reply, None]
 
 

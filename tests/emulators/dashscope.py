@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,7 @@ KEY = "sk-dashscope-0123456789"
 BELOW = "/api/v1/services/aigc/"
 SYNC, ASYNC = "multimodal-generation/generation", "image-generation/generation"
 T2I, I2I = "text2image/image-synthesis", "image2image/image-synthesis"
+KINDS = ("png", "jpeg", "bmp", "tiff", "webp", "gif")
 LISTED = ("1664*928", "1472*1104", "1328*1328", "1104*1472", "928*1664")
 
 
@@ -55,6 +58,11 @@ class Said:
 
     code: str
     message: str = "no"
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {"code": self.code, "message": self.message, "request_id": "r-0", **self.more}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +76,23 @@ class Ends:
 
 @dataclass
 class Task:
-    left: int
+    """It is pending, and can be canceled, for the first half of the times that it is asked for."""
+
+    polls: int
     links: list[str]
     path: str
     ends: Ends | None = None
     canceled: bool = False
     asked: list[Seen] = field(default_factory=list)
+    unwelcome: int = 0  # cancels that came when it was no longer pending
+
+    @property
+    def status(self) -> str:
+        if self.canceled:
+            return "CANCELED"
+        if len(self.asked) > self.polls:
+            return self.ends.status if self.ends and not self.ends.of else "SUCCEEDED"
+        return "PENDING" if 2 * len(self.asked) <= self.polls else "RUNNING"
 
 
 def refusal(status: int, code: str, message: str = "no", **headers: str) -> Refused:
@@ -89,12 +108,19 @@ class DashScope(Service):
         self.downloads: list[Seen] = []
         self._key, self._choices = key, choices
         self._files: dict[str, bytes] = {}
+        self._poll_faults: deque[Refused | Said | str] = deque()
+
+    def script_polls(self, *faults: Refused | Said | str) -> None:
+        """An error, or the word for a state, for each of the next times that a task is asked for."""
+        self._poll_faults.extend(faults)
 
     def answer(self, request: web.Request, raw: bytes, seen: Seen) -> object:
         if request.path.startswith("/oss/"):
             self.requests.remove(seen)
             self.downloads.append(seen)
-            return web.Response(body=self._files[request.path_qs], content_type="image/png")
+            if (picture := self._files.get(request.raw_path)) is None:
+                return web.Response(status=403, text="<Error/>", content_type="text/xml")
+            return web.Response(body=picture, content_type="image/png")
         if request.headers.get("Authorization") != f"Bearer {self._key}":
             raise refusal(401, "InvalidApiKey", "Invalid API-key provided.")
         if request.path.startswith("/api/v1/tasks/"):
@@ -115,13 +141,13 @@ class DashScope(Service):
         prompt, files, size, n = self._check(seen, model, path)
         fault = self.fault(seen)
         if isinstance(fault, Said):
-            return {"code": fault.code, "message": fault.message, "request_id": "r-0"}
+            return fault.body
         links = [self._put(draw(f"{prompt}|{len(self._files)}", size, files)) for _ in range(n)]
         seen.pictures = n
         if path == SYNC:
             return {"output": self._output(links), "usage": {"image_count": n}, "request_id": f"r-{len(self.requests)}"}
         id_ = f"task-{len(self.tasks) + 1}"
-        self.tasks[id_] = Task(self.polls, links, path, fault)
+        self.tasks[id_] = Task(self.polls, links, path, ends=fault)
         return {"output": {"task_id": id_, "task_status": "PENDING"}, "request_id": f"r-{len(self.requests)}"}
 
     def _check(self, seen: Seen, model: Model, path: str) -> tuple[str, list[Picture], tuple[int, int], int]:
@@ -138,16 +164,14 @@ class DashScope(Service):
             raise refusal(400, "InvalidParameter", f"num_images_per_prompt: {len(urls)} pictures")
         files = []
         for url in urls:
-            try:
-                picture, name = read_data_url(url, ("png", "jpeg", "bmp", "tiff", "webp", "gif"))
-            except ValueError as error:
-                raise refusal(400, "InvalidURL", str(error)) from None
+            picture, name = _reference(url)
             seen.references.append(name)
             files += [picture] if picture else []
-        if "n" not in settings or not 1 <= settings["n"] <= model.n:
+        _settings({**settings, "negative_prompt": settings.get("negative_prompt", given.get("negative_prompt", " "))})
+        if not _whole(settings.get("n"), 1, model.n):
             raise refusal(400, "InvalidParameter", f"n must be sent, and be at most {model.n}")
         size: str = settings.get("size", "1328*1328")
-        if size not in LISTED if model.listed else "*" not in size:
+        if size not in LISTED if model.listed else not re.fullmatch(r"[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}", size):
             raise refusal(400, "InvalidParameter", f"size: {size}")
         width, height = map(int, size.split("*"))
         if not 512 * 512 <= width * height <= 2048 * 2048:
@@ -172,19 +196,27 @@ class DashScope(Service):
         id_, _, verb = request.path.removeprefix("/api/v1/tasks/").partition("/")
         task = self.tasks.get(id_)
         if (request.method, verb) == ("POST", "cancel") and task is not None:
+            if task.status != "PENDING":
+                task.unwelcome += 1
+                raise refusal(400, "UnsupportedOperation", f"the task is {task.status}")
             task.canceled = True
             return {"request_id": "r-9"}
         if request.method != "GET" or task is None:
             return {"output": {"task_id": id_, "task_status": "UNKNOWN"}, "request_id": "r-9"}
+        fault = self._poll_faults.popleft() if self._poll_faults else None
+        if isinstance(fault, Refused):
+            raise fault
+        if isinstance(fault, Said):
+            return fault.body
+        if fault is not None:
+            return {"output": {"task_id": id_, "task_status": fault}, "request_id": "r-9"}
         task.asked.append(seen)
-        task.left -= 1
-        output: dict[str, Any] = {"task_id": id_}
-        if task.left >= 0:
-            return {"output": {**output, "task_status": "RUNNING"}, "request_id": "r-9"}
-        if task.ends is not None and not task.ends.of:
-            ended = {"task_status": task.ends.status, "code": task.ends.code, "message": "it went wrong"}
-            return {"output": {**output, **ended}, "request_id": "r-9"}
-        output["task_status"] = "SUCCEEDED"
+        output: dict[str, Any] = {"task_id": id_, "task_status": task.status}
+        if task.status in ("PENDING", "RUNNING"):
+            return {"output": output, "request_id": "r-9"}
+        if task.status != "SUCCEEDED":
+            told = {"code": task.ends.code, "message": "it went wrong"} if task.ends else {}
+            return {"output": {**output, **told}, "request_id": "r-9"}
         if task.path == ASYNC:
             return {"output": {**output, **self._output(task.links)}, "request_id": "r-9"}
         bad = task.ends.of if task.ends else 0
@@ -194,18 +226,46 @@ class DashScope(Service):
 
 def _conversation(given: Mapping[str, Any]) -> tuple[str, list[str]]:
     """One turn of parts that are objects of one key, pictures first."""
-    (turn,) = given["messages"] if given.keys() == {"messages"} else [{}]
-    parts = turn.get("content") if turn.get("role") == "user" else None
-    if not isinstance(parts, list) or not all(len(part) == 1 for part in parts) or "text" not in parts[-1]:
-        raise refusal(400, "InvalidParameter", "messages")
-    urls = [part.get("image", "") for part in parts[:-1]]
-    return parts[-1]["text"], urls
+    match given:
+        case {"messages": [{"role": "user", "content": [*pictures, {"text": str(text), **more}], **beside}], **others} if not (
+            more or beside or others
+        ):
+            if text and all(isinstance(part, dict) and part.keys() == {"image"} for part in pictures):
+                return text, [part["image"] for part in pictures]
+    raise refusal(400, "InvalidParameter", "messages")
 
 
 def _plain(given: Mapping[str, Any]) -> tuple[str, list[str]]:
     if given.keys() - {"prompt", "images", "negative_prompt"} or not given.get("prompt"):
         raise refusal(400, "InvalidParameter", "input")
     return given["prompt"], given.get("images", [])
+
+
+def _reference(url: object) -> tuple[Picture | None, str]:
+    """A picture of at most 10 MB whose sides are 384 to 3072, or a link that is fetched elsewhere."""
+    try:
+        picture, name = read_data_url(str(url), KINDS)
+    except ValueError as error:
+        raise refusal(400, "InvalidURL", str(error)) from None
+    if picture is not None and not all(384 <= side <= 3072 for side in picture.size):
+        raise refusal(400, "InvalidParameter", f"a picture of {picture.width}x{picture.height}")
+    if len(str(url)) * 3 // 4 > 10 * 1024 * 1024 + 64:
+        raise refusal(400, "InvalidParameter", "a picture of more than 10 MB")
+    return picture, name
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _settings(given: Mapping[str, Any]) -> None:
+    for name in ("prompt_extend", "watermark"):
+        if not isinstance(given.get(name, False), bool):
+            raise refusal(400, "InvalidParameter", f"{name} must be a boolean")
+    if not _whole(given.get("seed", 0), 0, 2**31 - 1):
+        raise refusal(400, "InvalidParameter", "seed must be an integer of 0 to 2147483647")
+    if not isinstance(given["negative_prompt"], str) or len(given["negative_prompt"]) > 500:
+        raise refusal(400, "InvalidParameter", "negative_prompt may have 500 characters")
 
 
 MODELS_TO_TRY = [*MODELS]
