@@ -82,6 +82,8 @@ def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, val
     if name not in known:
         if rules.others and name not in VOCABULARY:
             return value
+        if _as_you_like(name, value):
+            return None
         shown, where = name[:60], " without a picture to edit" if name in rules.edit_fields else ""
         what = f"{fitting.name} has no parameter {shown!r}{where}"
         legal = f"it takes {', '.join(sorted(known))}" if known else "it takes none but the prompt and references"
@@ -90,6 +92,8 @@ def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, val
     values = rules.values.get(name)
     if values is None or _among(value, values):
         return value
+    if _as_you_like(name, value):
+        return None
     words = [f"{values[0]} to {values[-1]}"] if isinstance(values, range) else sorted(map(str, cast("set[object]", values)))
     near = rules.nearest.get(name, {}).get(value) if isinstance(value, str) else None
     shown = repr(str(value)[:40]) if isinstance(value, (str, int, float)) else "of this kind"
@@ -97,6 +101,11 @@ def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, val
     instead = f"{near!r} was used" if near is not None else "it was left out"
     fitting.unsupported(name, what, instead=instead, legal=f"it may be {', '.join(words)}")
     return near
+
+
+def _as_you_like(name: str, value: object) -> bool:
+    """Whether a client only says that the choice is the service's, as OpenAI's words for it are: nothing is lost with that."""
+    return value == "auto" and name in ("quality", "background")
 
 
 def _among(value: object, values: Container[object]) -> bool:
