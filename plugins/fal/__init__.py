@@ -1,0 +1,5 @@
+"""Image models on fal, through its queue."""
+
+from .plugin import Fal
+
+__all__ = ["Fal"]

@@ -1,0 +1,5 @@
+"""FLUX on Fireworks AI."""
+
+from .plugin import Fireworks
+
+__all__ = ["Fireworks"]

@@ -1,0 +1,5 @@
+"""FLUX on Together AI."""
+
+from .plugin import Together
+
+__all__ = ["Together"]
