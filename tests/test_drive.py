@@ -675,6 +675,13 @@ def test_a_status_says_what_the_call_may_have_cost(status: int, kind: str, failu
     assert not {"set-cookie", "server"} & {name.lower() for name in error.headers}
 
 
+@pytest.mark.parametrize("status", [None, 200, 302])
+def test_an_error_never_has_the_status_of_a_success(status: int | None) -> None:
+    """Fact 9: an error that came with 200 would be an empty success to a client."""
+    error = refusal(Reply(status=200, body=b'{"error": "no"}'), "toy", status=status)
+    assert (error.status, error.type, error.failure) == (502, "upstream_error", Failure.UNKNOWN)
+
+
 def test_a_services_words_are_cut() -> None:
     error = refusal(Reply(status=400, body=orjson.dumps({"error": {"message": "x" * 10_000, "code": "c" * 10_000}})), "toy")
     assert error.message == "toy: " + "x" * 600

@@ -584,6 +584,16 @@ def test_fields_that_a_model_lacks_are_left_out_and_named(model: str, field: str
         assert all(legal in error.message for legal in TAKEN[model])
 
 
+@pytest.mark.parametrize("field", ["quality", "background"])
+def test_auto_is_no_wish(field: str) -> None:
+    """OpenAI's word for "as you like": a client that sends it unasked is neither warned nor refused."""
+    listed = Rules(fields=frozenset({field}), values={field: frozenset({"low"})}, nearest={field: {"auto": "low"}})
+    spelt = Rules(fields=frozenset({field}), values={field: frozenset({"auto"})})
+    for rules, sent in [(Rules(), None), (listed, None), (spelt, "auto")]:
+        job, warnings = fit(asked("m", **{field: "auto"}), rules, reject=True)
+        assert (getattr(job, field), warnings) == (sent, [])
+
+
 @pytest.mark.parametrize("model", ONE_OF_EACH)
 @pytest.mark.parametrize("field", ["watermark", "optimize_prompt_options", "style", "stream", "model", "", "é\n", "x" * 99])
 def test_unknown_fields_are_left_out_and_named(model: str, field: str) -> None:

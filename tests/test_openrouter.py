@@ -21,6 +21,7 @@ from plugins.image_edit.fit import fit
 from plugins.image_edit.testing import PNG, Course, ProviderConformance, payload, run_steps
 from plugins.openrouter import OpenRouter
 from plugins.openrouter.models import MODELS
+from proxy_core import Failure
 from proxy_core.testing import loaded, running
 from tests.emulators import openrouter as service_module
 from tests.emulators.openrouter import KEY, MODELS_TO_TRY, Cut, Failed, Raw, Refused, Said
@@ -106,6 +107,33 @@ def test_the_answer() -> None:
     assert b"".join(image.chunks()) == PNG
     note, hosted = course(reply=told("https://cdn.example/a.png")).outputs
     assert (note.usage, hosted.url) == (None, "https://cdn.example/a.png")
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens", "cost"),
+    [
+        ({"prompt_tokens": None, "completion_tokens": 7, "total_tokens": None}, [0, 7, 7], None),
+        ({"prompt_tokens": 5, "completion_tokens": None, "cost": 1e-7}, None, "0.0000001"),
+        ({"cost": "free"}, None, None),
+        ([1], None, None),
+        (None, None, None),
+    ],
+)
+def test_what_a_picture_took_never_costs_the_picture(usage: Any, tokens: list[int] | None, cost: str | None) -> None:
+    note, image = course(reply=told(INLINE, usage=usage)).outputs
+    assert (note.usage and [*note.usage.values()]) == tokens
+    assert (note.cost and note.cost["amount"]) == cost
+    assert b"".join(image.chunks()) == PNG
+
+
+@pytest.mark.parametrize("broken", [{}, {"image_url": None}, {"image_url": {"url": 7}}, "text", None])
+def test_what_is_broken_of_several_costs_no_other(broken: Any) -> None:
+    """All are paid for: what came whole is delivered, whatever lies beside it."""
+    answer = orjson.loads(told(INLINE, INLINE).body)
+    answer["choices"][0]["message"]["images"][1:1] = [broken]
+    _, first_one, failed, second = course(reply=Reply(body=orjson.dumps(answer))).outputs
+    assert b"".join([*first_one.chunks(), *second.chunks()]) == PNG * 2
+    assert (failed.error.status, failed.error.failure) == (502, Failure.UNKNOWN)
 
 
 @pytest.mark.parametrize("wrong", [{"base_url": URL("https://u:p@a.example")}, {"site_name": "caf\xe9\r\nX: y"}])
@@ -245,26 +273,32 @@ async def test_a_ratio_that_was_not_honoured_is_named(service: Service, client: 
 
 
 MODERATED = {"reasons": ["violence"], "flagged_input": "...", "provider_name": "X", "model_slug": "a/b"}
+FLAGGED = {**MODERATED, "reasons": []}
+DEEP = {"provider_name": "Vendor", "raw": {"error": {"message": "deep"}}}
 BEHIND = {"provider_name": "Vendor", "raw": "the vendor's words"}
 
 
 @pytest.mark.parametrize(
     ("fault", "status", "code", "again", "words"),
     [
-        (Refused(400, "bad"), 400, "upstream_error", None, "bad"),
+        (Refused(400, "bad"), 400, "invalid_value", None, "bad"),
+        (Refused(400, "a/b is not a valid model ID"), 404, "model_not_found", None, "a/b is not"),
         (Refused(401, "User not found."), 401, "invalid_api_key", None, "User not found"),
         (Refused(402, "Insufficient credits"), 429, "insufficient_quota", "false", "Insufficient credits"),
         (Refused(403, "Key limit exceeded"), 403, "permission_denied", None, "Key limit"),
         (Refused(403, "flagged", MODERATED), 400, "content_policy_violation", None, "reasons: violence"),
+        (Refused(403, "flagged", FLAGGED), 400, "content_policy_violation", None, "flagged"),
         (Refused(404, "No endpoints found"), 404, "model_not_found", None, "No endpoints"),
         (Refused(408, "timed out"), 408, "upstream_error", "false", "timed out"),
         (Refused(413, "too large"), 413, "upstream_error", None, "too large"),
         (Refused(429, "slow down", None, **{"Retry-After": "7"}), 429, "rate_limit_exceeded", None, "slow down"),
         (Refused(502, "Provider returned error", BEHIND), 502, "upstream_error", "false", "Vendor; the vendor's words"),
+        (Refused(502, "Provider returned error", DEEP), 502, "upstream_error", "false", 'Vendor; {"error":{"message":"deep"}}'),
         (Refused(503, "none available"), 503, "overloaded", None, "none available"),
         (Failed(code=429, metadata=BEHIND), 429, "rate_limit_exceeded", "false", "the vendor's words"),
         (Failed(code=403, message="no", metadata=MODERATED), 400, "content_policy_violation", "false", "violence"),
         (Failed(code=500, within=True), 500, "upstream_error", "false", "Provider returned error"),
+        (Raw(body=b'{"error": {"code": "429", "message": "haste"}}'), 429, "rate_limit_exceeded", "false", "haste"),
         (Failed(code=7), 502, "upstream_error", "false", "Provider returned error"),
         (Said(content="I would rather not."), 502, "no_image", "false", "I would rather not."),
         (Said(native="IMAGE_SAFETY"), 400, "content_policy_violation", "false", "IMAGE_SAFETY"),

@@ -119,7 +119,45 @@ def test_one_picture_keeps_its_shape() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "quality", "taken"), [(PLAIN, "low", None), (NEW, "low", "low"), (NEW, "high", "medium"), (NEW, "best", None)]
+    ("side", "given", "resolution", "said"),
+    [
+        ((300, 100), {"aspect_ratio": "3:1"}, None, []),  # in no list, and yet what comes
+        ((320, 180), {"size": "auto", "aspect_ratio": "auto"}, None, []),
+        ((1536, 1024), {"size": "1536x1024"}, "1.5k", ["size 1536x1024; 1.5k was used"]),
+        ((320, 180), {"size": "1536x1024"}, "1.5k", ["cannot be told size 1536x1024", "size 1536x1024; 1.5k was used"]),
+        ((320, 180), {"aspect_ratio": "1:3"}, None, ["cannot be told aspect_ratio 1:3; the picture's shape is kept"]),
+        (
+            (320, 180),
+            {"size": "1024x1024", "aspect_ratio": "16:9"},
+            "1k",
+            ["aspect_ratio 16:9 contradicts", "cannot be told size 1024x1024"],
+        ),
+    ],
+)
+def test_of_one_picture_only_what_is_true_is_told(
+    side: tuple[int, int], given: dict[str, str], resolution: str | None, said: list[str]
+) -> None:
+    """No ratio is sent, so none "was used"; and what the picture has is no reason for a warning, nor for a 400."""
+    job = Job(name=PLAIN, model=PLAIN, prompt="x", references=(Image(png(side)),), **given)  # type: ignore[arg-type]
+    made, told = fit(job, MODELS[PLAIN], reject=False)
+    assert (made.size, made.aspect_ratio, made.resolution) == (None, None, resolution)
+    assert len(told) == len(said)
+    for warning, words in zip(told, said, strict=True):
+        assert words in warning
+    if not said:
+        assert fit(job, MODELS[PLAIN], reject=True)[1] == []
+
+
+def test_a_links_shape_is_not_known() -> None:
+    linked = Job(name=PLAIN, model=PLAIN, prompt="x", references=(Link("https://a.example/b.png"),), aspect_ratio="1:1")
+    made, (warning,) = fit(linked, MODELS[PLAIN], reject=False)
+    assert made.aspect_ratio is None
+    assert "cannot be told aspect_ratio 1:1" in warning
+
+
+@pytest.mark.parametrize(
+    ("model", "quality", "taken"),
+    [(PLAIN, "low", None), (NEW, "low", "low"), (NEW, "auto", None), (NEW, "high", "medium"), (NEW, "best", None)],
 )
 def test_quality(model: str, quality: str, taken: str | None) -> None:
     assert sent(model, quality=quality).get("quality") == taken
@@ -140,8 +178,10 @@ def test_the_answer() -> None:
     assert getattr(failed.error, "failure", None) is Failure.UNKNOWN
 
 
-@pytest.mark.parametrize(("ticks", "amount"), [(10**10, "1"), (200_000_000, "0.02"), (1, "0.0000000001"), (10**12, "100")])
-def test_ticks_are_dollars(ticks: int, amount: str) -> None:
+@pytest.mark.parametrize(
+    ("ticks", "amount"), [("200000000", "0.02"), (10**10, "1"), (200_000_000, "0.02"), (1, "0.0000000001"), (10**12, "100")]
+)
+def test_ticks_are_dollars(ticks: int | str, amount: str) -> None:
     note = course(reply=told({"b64_json": B64}, usage={"cost_in_usd_ticks": ticks})).outputs[0]
     assert note.cost["amount"] == amount
 
@@ -231,18 +271,26 @@ def words(text: str, code: str = "Client specified an invalid argument") -> dict
     return {"code": code, "error": text}
 
 
+UNSAFE = "Content violates usage guidelines. Team: t, API key ID: k, Model: m, Failed check: SAFETY_CHECK_TYPE_X"
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code", "again", "said"),
     [
         (Refused(400, words("bad n")), 400, "invalid_value", None, "bad n"),
         (Refused(400, words("Incorrect API key provided: ab***.")), 401, "invalid_api_key", None, "Incorrect API key"),
-        (Refused(400, {"error": "Content violates usage guidelines."}), 400, "content_policy_violation", None, "guidelines"),
+        (Refused(400, words("Model 'x' of api key ab*** takes no n")), 400, "invalid_value", None, "takes no n"),
+        (Refused(400, {"error": "Content violates usage guidelines."}), 400, "content_policy_violation", "false", "guidelines"),
+        (Refused(400, words("Generated image rejected by content moderation.")), 400, "content_policy_violation", "false", ""),
+        (Refused(403, words(UNSAFE)), 400, "content_policy_violation", "false", "SAFETY_CHECK"),
+        (Refused(403, words("The API key is disabled")), 403, "permission_denied", None, "disabled"),
         (Refused(401, words("No credentials", "Unauthenticated")), 401, "invalid_api_key", None, "No credentials"),
         (Refused(403, words("Your team is blocked")), 403, "permission_denied", None, "blocked"),
         (Refused(403, words("Your team has used all available credits")), 429, "insufficient_quota", "false", "credits"),
         (Refused(404, {"error": "no such model"}), 404, "model_not_found", None, "no such model"),
         (Refused(415, {"error": "not JSON"}), 415, "upstream_error", None, "not JSON"),
         (Refused(422, {"error": {"message": "wrong", "type": "t", "code": "c"}}), 422, "invalid_value", None, "wrong"),
+        (Refused(429, words("Too many requests with API key ab***")), 429, "rate_limit_exceeded", None, "requests with"),
         (Refused(429, words("Too many"), Retry_After="7"), 429, "rate_limit_exceeded", None, "Too many"),
         (Refused(500, {"error": "oh"}), 500, "upstream_error", "false", "oh"),
         (Withheld(), 400, "content_policy_violation", "false", "withheld"),
@@ -272,6 +320,26 @@ async def test_what_moderation_kept_of_several_is_told(service: Service, client:
     answer = await client.images.generate(model=PLAIN, prompt="x", n=3)
     assert len(bytes_of(answer)) == 2
     assert "picture 2 of 3 failed" in warnings(answer)[0]
+
+
+async def test_what_is_broken_of_several_costs_no_other(service: Service, client: openai.AsyncOpenAI) -> None:
+    """All are paid for: what came whole is delivered, whatever lies beside it."""
+    good, usage = {"b64_json": B64}, {"cost_in_usd_ticks": 600_000_000}
+    for broken in ({"respect_moderation": True}, {"b64_json": "*"}, {"url": 7}, "text", None):
+        service.script(Raw(body=orjson.dumps({"data": [good, broken, good], "usage": usage})))
+        answer = await client.images.generate(model=PLAIN, prompt="x", n=3)
+        assert bytes_of(answer) == [PNG, PNG]
+        (warning,) = warnings(answer)
+        assert warning.startswith("picture 2 of 3 failed: ")
+
+
+@pytest.mark.parametrize(
+    "usage", ["text", [1], {"cost_in_usd_ticks": None}, {"cost_in_usd_ticks": True}, {"cost_in_usd_ticks": "x"}]
+)
+def test_what_a_picture_cost_never_costs_the_picture(usage: Any) -> None:
+    note, image = course(reply=told({"b64_json": B64}, usage=usage)).outputs
+    assert note.cost is None
+    assert b"".join(image.chunks()) == PNG
 
 
 async def test_a_single_edit_is_as_large_as_asked(service: Service, client: openai.AsyncOpenAI) -> None:

@@ -84,7 +84,7 @@ def test_sizes(model: str, given: dict[str, str], size: str | None) -> None:
 @pytest.mark.parametrize(
     ("model", "quality", "taken"),
     [(GLM, "hd", "hd"), (GLM, "standard", "hd"), (COGVIEW, "standard", "standard"), (COGVIEW, "high", "hd"),
-     (COGVIEW, "low", "standard"), (GLM, "best", None), ("cogview-3-flash", "hd", None)],
+     (COGVIEW, "low", "standard"), (GLM, "best", None), (GLM, "auto", None), ("cogview-3-flash", "hd", None)],
 )  # fmt: skip
 def test_quality(model: str, quality: str, taken: str | None) -> None:
     assert sent(model, quality=quality).get("quality") == taken
@@ -94,6 +94,11 @@ def test_the_answer() -> None:
     note, image = course().outputs
     assert note == Note(request_id="r1")
     assert image == HostedImage(LINK)
+
+
+def test_an_error_that_is_null_is_none() -> None:
+    good = Reply(body=orjson.dumps({"error": None, "success": True, "data": [{"url": LINK}]}))
+    assert course(reply=good).outputs[1] == HostedImage(LINK)
 
 
 def test_a_base_that_is_none_is_refused() -> None:
@@ -191,9 +196,17 @@ async def test_what_cannot_be_done_is_named_or_refused(service: Service, client:
     [
         (refusal(400, 1210, "bad parameter"), 400, "invalid_value", None, "bad parameter (code 1210)"),
         (refusal(400, 1211, "Unknown Model"), 404, "model_not_found", None, "Unknown Model"),
-        (refusal(400, 1301, "unsafe content"), 400, "content_policy_violation", None, "unsafe content (code 1301)"),
+        (refusal(400, 1301, "unsafe content"), 400, "content_policy_violation", "false", "unsafe content (code 1301)"),
         (refusal(401, 1002, "token"), 401, "invalid_api_key", None, "token"),
         (refusal(200, 1001, "no header"), 401, "invalid_api_key", None, "no header"),
+        (refusal(200, 9999, "of no kind"), 502, "upstream_error", "false", "of no kind (code 9999)"),
+        (refusal(200, 500, "internal"), 500, "upstream_error", "false", "internal (code 500)"),
+        (Refused(200, {"error": "in words alone"}), 502, "upstream_error", "false", "in words alone"),
+        (Refused(200, {"code": 401, "msg": "expired", "success": False}), 401, "invalid_api_key", None, "expired"),
+        (Refused(200, {"code": 500, "msg": "404 NOT_FOUND", "success": False}), 500, "upstream_error", "false", "NOT_FOUND"),
+        (Refused(200, {"success": False}), 502, "upstream_error", "false", "without a reason"),
+        (Refused(400, {"error": None}), 400, "upstream_error", None, "without a reason"),
+        (Refused(400, {"error": {"code": "1210"}}), 400, "invalid_value", None, "no reason (code 1210)"),
         (Refused(401, {"code": 401, "msg": "expired", "success": False}), 401, "invalid_api_key", None, "expired"),
         (refusal(429, 1113, "in arrears"), 429, "insufficient_quota", "false", "in arrears (code 1113)"),
         (refusal(429, 1121, "account locked"), 403, "account_problem", None, "account locked"),

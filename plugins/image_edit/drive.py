@@ -369,8 +369,9 @@ def refusal(
         value = None
     words, told_code, param = _told(value)
     words, code = message or words, code or told_code
-    # A redirect, say, is no answer of an API; it is told as a bad gateway.
-    status = status or (reply.status if reply.status >= 400 else 502)
+    # A redirect, say, or an error that came with 200, is no status of one; it is told as a bad gateway.
+    status = status or reply.status
+    status = status if status >= 400 else 502
     headers = {name: reply.headers[name] for name in ("retry-after",) if name in reply.headers}
     if (request_id := request_id_of(reply)) is not None:
         headers["X-Upstream-Request-ID"] = request_id

@@ -83,6 +83,8 @@ def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, val
     if name not in known:
         if rules.others and name not in VOCABULARY:
             return value
+        if _as_you_like(name, value):
+            return None
         shown, where = name[:60], " without a picture to edit" if name in rules.edit_fields else ""
         what = f"{fitting.name} has no parameter {shown!r}{where}"
         legal = f"it takes {', '.join(sorted(known))}" if known else "it takes none but the prompt and references"
@@ -94,6 +96,8 @@ def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, val
     value = _meant(value, values)
     if _among(value, values):
         return value
+    if _as_you_like(name, value):
+        return None
     if isinstance(values, range):
         words = [f"{values[0]} to {values[-1]}"]
     else:
@@ -116,6 +120,11 @@ def _meant(value: object, values: Container[object]) -> object:
     if isinstance(values, (tuple, frozenset)) and any(one is True for one in values) and isinstance(value, (str, int)):
         return _SWITCHES.get(str(value).lower(), value)
     return value
+
+
+def _as_you_like(name: str, value: object) -> bool:
+    """Whether a client only says that the choice is the service's, as OpenAI's words for it are: nothing is lost with that."""
+    return value == "auto" and name in ("quality", "background")
 
 
 def _among(value: object, values: Container[object]) -> bool:

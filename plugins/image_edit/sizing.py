@@ -11,7 +11,7 @@ from proxy_core import ClientError
 
 from .changes import Fitting
 from .model import Job
-from .picture import Image
+from .picture import Image, Link
 from .rules import Rules, Shapes, Sizes
 
 _PIXELS = re.compile(r"([1-9][0-9]{0,4})[xX*]([1-9][0-9]{0,4})")
@@ -61,16 +61,32 @@ def _sized(fitting: Fitting, job: Job, sizes: Sizes) -> Job:
 
 
 def _shaped(fitting: Fitting, job: Job, shapes: Shapes) -> Job:
-    made = _shape_and_size(fitting, job, shapes)
-    if not shapes.follows or len(job.references) != 1 or made.aspect_ratio in (None, "auto"):
-        return made
-    pixels = job.references[0].pixels if isinstance(job.references[0], Image) else None
-    if pixels is None or abs(math.log(pixels[0] / pixels[1] / _ratio(str(made.aspect_ratio)))) > _UNLIKE:
-        param = "aspect_ratio" if job.aspect_ratio is not None else "size"
-        asked = job.aspect_ratio or job.size
-        what = f"{job.name} keeps the shape of the one picture that it edits, and cannot make {param} {asked}"
-        fitting.unsupported(param, what, instead="its shape is left out", legal="leave it out")
-    return replace(made, aspect_ratio=None)
+    if shapes.follows and len(job.references) == 1:
+        return _following(fitting, job, shapes, job.references[0])
+    return _shape_and_size(fitting, job, shapes)
+
+
+def _following(fitting: Fitting, job: Job, shapes: Shapes, picture: Image | Link) -> Job:
+    """An edit has its one picture's shape, whatever is asked: no ratio is sent, and one that is not the picture's is named."""
+    pixels = _pixels(job.size) if job.size is not None else None
+    param, value = "aspect_ratio", job.aspect_ratio
+    if pixels is not None and job.size is not None:
+        _agree(fitting, job, pixels, job.size)
+        param, value = "size", job.size
+    if value is not None and value.lower() != "auto":
+        wanted = pixels[0] / pixels[1] if pixels else _ratio(value)
+        has = picture.pixels if isinstance(picture, Image) else None
+        if has is None or abs(math.log(has[0] / has[1] / wanted)) > _UNLIKE:
+            what = f"{job.name} keeps the shape of the one picture that it edits, and cannot be told {param} {value[:40]}"
+            fitting.unsupported(param, what, instead="the picture's shape is kept", legal="leave it out")
+    if pixels is None:
+        return _shape_and_size(fitting, replace(job, aspect_ratio=None), shapes)
+    label, near = _nearest_area(pixels[0] * pixels[1], shapes)
+    if not near:
+        legal = f"it takes resolution {', '.join(shapes.resolutions)}" if shapes.resolutions else "leave it out"
+        what = f"{job.name} cannot make size {job.size}"
+        fitting.unsupported("size", what, instead=f"{label or 'its default'} was used", legal=legal)
+    return replace(job, size=None, aspect_ratio=None, resolution=label or None)
 
 
 def _shape_and_size(fitting: Fitting, job: Job, shapes: Shapes) -> Job:
@@ -92,18 +108,24 @@ def _shape_and_size(fitting: Fitting, job: Job, shapes: Shapes) -> Job:
 
 def _shape_of(fitting: Fitting, job: Job, shapes: Shapes, asked: str, pixels: tuple[int, int]) -> Job:
     """The ratio and resolution nearest to a size in pixels; named unless they come to the same."""
-    shape, area = pixels[0] / pixels[1], pixels[0] * pixels[1]
+    shape = pixels[0] / pixels[1]
     ratio = min(_numbered(shapes), key=lambda known: abs(math.log(_ratio(known) / shape)), default=None)
-    areas = shapes.resolutions or {"": 1024 * 1024}
-    label = min(areas, key=lambda known: abs(math.log(areas[known] / area)))
+    label, near = _nearest_area(pixels[0] * pixels[1], shapes)
     same_shape = ratio is not None and abs(math.log(_ratio(ratio) / shape)) < 0.02
-    if not same_shape or abs(math.log(areas[label] / area)) > shapes.tolerance:
+    if not same_shape or not near:
         used = " at ".join(filter(None, [ratio and f"aspect_ratio {ratio}", label])) or "its default"
         legal = f"it takes aspect_ratio {', '.join(shapes.ratios) or 'of no kind'}"
         if shapes.resolutions:
             legal += f" and resolution {', '.join(shapes.resolutions)}"
         fitting.unsupported("size", f"{job.name} cannot make size {asked}", instead=f"{used} was used", legal=legal)
     return replace(job, size=None, aspect_ratio=ratio, resolution=label or None)
+
+
+def _nearest_area(area: int, shapes: Shapes) -> tuple[str, bool]:
+    """(the label nearest to an area, whether that is near enough to be called the same)."""
+    areas = shapes.resolutions or {"": 1024 * 1024}
+    label = min(areas, key=lambda known: abs(math.log(areas[known] / area)))
+    return label, abs(math.log(areas[label] / area)) <= shapes.tolerance
 
 
 def _numbered(shapes: Shapes) -> list[str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from plugins.image_edit import Failure, Reply, UpstreamRefusal, refusal
 
 _CODES = {  # OpenRouter's own are the statuses over again
+    400: "invalid_value",
     401: "invalid_api_key",
     402: "insufficient_quota",
     403: "permission_denied",
@@ -28,8 +32,8 @@ def check(reply: Reply, provider: str) -> None:
     """Raises UpstreamRefusal if an answer with status 200 is an error, or a refusal in so many words."""
     choice = reply.json["choices"][0] if reply.json.get("choices") else {}
     if error := _error(reply) or choice.get("error"):
-        code = error.get("code") if isinstance(error, Mapping) else None
-        status = code if isinstance(code, int) and 400 <= code < 600 else 502
+        code = str(error.get("code")) if isinstance(error, Mapping) else ""
+        status = int(code) if re.fullmatch("[45][0-9]{2}", code) else 502
         raise _told(reply, provider, error if isinstance(error, Mapping) else {"message": str(error)}, status, began=True)
     message = choice["message"]
     if message.get("images"):
@@ -55,11 +59,15 @@ def _told(reply: Reply, provider: str, error: Mapping[str, Any], status: int, *,
     metadata = metadata if isinstance(metadata, Mapping) else {}
     words = [str(error.get("message") or "it gave no reason")]
     # "Provider returned error" says nothing; what the provider behind OpenRouter said does.
-    words += [f"{metadata[key]}" for key in ("provider_name", "raw") if isinstance(metadata.get(key), str)]
+    raw = metadata.get("raw")  # of whatever kind the provider's is
+    raw = orjson.dumps(raw).decode() if isinstance(raw, (Mapping, list)) else raw
+    words += [word for word in (metadata.get("provider_name"), raw) if isinstance(word, str)]
     reasons = metadata.get("reasons")
-    if isinstance(reasons, Sequence) and not isinstance(reasons, str):
+    if reasons and isinstance(reasons, Sequence) and not isinstance(reasons, str):
         words.append(f"reasons: {', '.join(map(str, reasons))}")
-    moderated = status == 403 and bool(reasons)
+    moderated = status == 403 and bool(reasons or metadata.get("flagged_input"))
+    if status == 400 and "not a valid model" in words[0]:
+        status = 404
     free = (status < 500 and status != 408) or status == 503
     return refusal(
         reply,

@@ -12,8 +12,10 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Failed,
     HostedImage,
     Image,
+    InvalidReply,
     Job,
     Note,
     Provider,
@@ -83,9 +85,16 @@ class OpenRouter:
         check(reply, self.name)
         request_id = request_id_of(reply) or _generation(reply)
         yield Note(model=reply.json.get("model"), usage=_usage(reply), cost=_cost(reply), request_id=request_id)
-        for image in reply.json["choices"][0]["message"]["images"]:
-            url: str = image["image_url"]["url"]
-            yield Image.from_base64(url.partition(",")[2]) if url[:5].lower() == "data:" else HostedImage(url)
+        for item in reply.json["choices"][0]["message"]["images"]:
+            yield self._output(item)
+
+    def _output(self, item: Any) -> Image | HostedImage | Failed:
+        """One picture; a broken one costs no other."""
+        try:
+            url: str = item["image_url"]["url"]
+            return Image.from_base64(url.partition(",")[2]) if url[:5].lower() == "data:" else HostedImage(url)
+        except (LookupError, TypeError, ValueError) as error:
+            return Failed(InvalidReply(f"{self.name} answered with a picture that is not understood: {error}"))
 
     def _headers(self) -> dict[str, str]:
         site = {"HTTP-Referer": self.site_url, "X-Title": self.site_name}
@@ -102,12 +111,14 @@ def _cost(reply: Reply) -> dict[str, object] | None:
     """`usage.cost`, in US dollars."""
     usage = reply.json.get("usage")
     cost = usage.get("cost") if isinstance(usage, dict) else None
-    return {"amount": str(Decimal(str(cost))), "currency": "USD"} if isinstance(cost, (int, float)) else None
+    return {"amount": f"{Decimal(str(cost)):f}", "currency": "USD"} if isinstance(cost, (int, float)) else None
 
 
 def _usage(reply: Reply) -> dict[str, object] | None:
     usage = reply.json.get("usage")
     if not isinstance(usage, dict) or not isinstance(usage.get("completion_tokens"), int):
         return None
-    given, made = usage.get("prompt_tokens", 0), usage["completion_tokens"]
-    return {"input_tokens": given, "output_tokens": made, "total_tokens": usage.get("total_tokens", given + made)}
+    given, made = usage.get("prompt_tokens"), usage["completion_tokens"]
+    given = given if isinstance(given, int) else 0
+    total = usage.get("total_tokens")
+    return {"input_tokens": given, "output_tokens": made, "total_tokens": total if isinstance(total, int) else given + made}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from plugins.image_edit import Failure, Reply, UpstreamRefusal, refusal
 
 _CODES = {
@@ -12,27 +14,27 @@ _CODES = {
     422: "invalid_value",
     429: "rate_limit_exceeded",
 }
-# What tells apart errors that have one status; the code that comes with them is a sentence of its own.
-_WORDS = (
-    (("api key",), 401, "invalid_api_key"),
-    (("credits", "spending limit"), 429, "insufficient_quota"),
-    (("moderation", "content policy", "safety", "usage guidelines"), 400, "content_policy_violation"),
-)
+# What tells apart errors that have one status; the code that comes with them is a sentence of its own. In this order: the
+# words on content and on money may name the key that was used, which is no fault of the key.
+_CONTENT = re.compile("moderation|content policy|safety|usage guidelines")
+_MONEY = re.compile("credits|spending limit")
+_KEY = re.compile("(incorrect|invalid|missing|no|unknown|expired) api[ _]key")
 
 
 def refused(reply: Reply, provider: str) -> UpstreamRefusal:
     """An answer with an error status, in OpenAI's words."""
     said = bytes(reply.body).decode("utf-8", "replace").lower()
-    if reply.status in (400, 403, 429):
-        for words, status, code in _WORDS:
-            if any(word in said for word in words):
-                return refusal(reply, provider, status=status, code=code)
+    if reply.status in (400, 403) and _CONTENT.search(said):
+        # Also of pictures that were made before they were judged; that those are free is not told.
+        return refusal(reply, provider, status=400, code="content_policy_violation", failure=Failure.UNKNOWN)
+    if reply.status in (400, 403, 429) and _MONEY.search(said):
+        return refusal(reply, provider, status=429, code="insufficient_quota")
+    if reply.status == 400 and _KEY.search(said):
+        return refusal(reply, provider, status=401, code="invalid_api_key")
     return refusal(reply, provider, code=_CODES.get(reply.status, "upstream_error"))
 
 
 def withheld(reply: Reply, provider: str) -> UpstreamRefusal:
     """A picture that was made and is not shown: whether it was charged is not told."""
     message = "the picture was withheld by moderation"
-    return refusal(
-        reply, provider, status=400, code="content_policy_violation", message=message, failure=Failure.UNKNOWN
-    )
+    return refusal(reply, provider, status=400, code="content_policy_violation", message=message, failure=Failure.UNKNOWN)

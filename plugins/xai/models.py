@@ -36,7 +36,7 @@ GROK_IMAGINE_2 = replace(
     GROK_IMAGINE,
     fields=frozenset({"quality"}),
     values={"quality": frozenset({"low", "medium"})},
-    nearest={"quality": {"auto": "medium", "standard": "medium", "high": "medium", "hd": "medium"}},
+    nearest={"quality": {"standard": "medium", "high": "medium", "hd": "medium"}},
     price=Price(
         tiers=(
             Tier(amount="0.04", quality=("low",), resolution=_1K),

@@ -85,19 +85,25 @@ class XAI:
         for place, item in enumerate(reply.json["data"]):
             yield self._output(item, place, reply)
 
-    def _output(self, item: Mapping[str, Any], place: int, reply: Reply) -> Image | HostedImage | Failed:
-        """One picture of an answer with status 200, which may have been withheld."""
-        if item.get("respect_moderation") is False:
+    def _output(self, item: object, place: int, reply: Reply) -> Image | HostedImage | Failed:
+        """One picture of an answer with status 200: one that was withheld, or is broken, costs no other."""
+        told = item if isinstance(item, Mapping) else {}
+        if told.get("respect_moderation") is False:
             return Failed(withheld(reply, self.name), place)
-        if item.get("b64_json"):
-            return Image.from_base64(item["b64_json"])
-        if item.get("url"):
-            return HostedImage(item["url"])
-        raise InvalidReply(f"{self.name} answered without a picture")
+        encoded, link = told.get("b64_json"), told.get("url")
+        try:
+            if isinstance(encoded, str) and encoded:
+                return Image.from_base64(encoded)
+        except ValueError as error:
+            return Failed(InvalidReply(f"{self.name} answered with a broken picture: {error}"), place)
+        if isinstance(link, str) and link:
+            return HostedImage(link)
+        return Failed(InvalidReply(f"{self.name} answered without a picture"), place)
 
 
 def _cost(reply: Reply) -> dict[str, object] | None:
-    ticks = (reply.json.get("usage") or {}).get("cost_in_usd_ticks")
-    if not isinstance(ticks, int):
+    usage = reply.json.get("usage")
+    ticks = str(usage.get("cost_in_usd_ticks")) if isinstance(usage, Mapping) else ""
+    if not (ticks.isascii() and ticks.isdigit()):  # a number, or the text that a 64-bit number may be in JSON
         return None
     return {"amount": f"{(Decimal(ticks) / _TICKS).normalize():f}", "currency": "USD"}

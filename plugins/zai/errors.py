@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from plugins.image_edit import Failure, Reply, UpstreamRefusal, refusal
 
 # Business codes: exact ones, then ranges; each with OpenAI's status and code.
@@ -32,9 +34,13 @@ _STATUS = {
 def refused(reply: Reply, provider: str) -> UpstreamRefusal:
     """A refusal in OpenAI's words, with the service's number in its message; 429 means empty balance as well as haste."""
     number, words = _told(reply)
-    status, code = _meaning(number) or _STATUS.get(reply.status, (reply.status, "upstream_error"))
-    said = f"{words} (code {number})" if number else words
-    failure = Failure.NOT_BILLED if status < 500 and reply.status < 500 and status != 408 else Failure.UNKNOWN
+    # In an answer with status 200, the edge's number is the status that it would have had.
+    meant = int(number) if reply.status < 400 and re.fullmatch("[45][0-9]{2}", number) else reply.status
+    status, code = _meaning(number) or _STATUS.get(meant, (meant if meant >= 400 else 502, "upstream_error"))
+    said = f"{words or 'it gave no reason'} (code {number})" if number else words
+    # What is unsafe may be a picture that was made: that it is free is not told.
+    free = status < 500 and reply.status < 500 and status != 408 and code != "content_policy_violation"
+    failure = Failure.NOT_BILLED if free else Failure.UNKNOWN
     return refusal(reply, provider, status=status, code=code, failure=failure, message=said or None)
 
 
@@ -51,7 +57,7 @@ def _told(reply: Reply) -> tuple[str, str]:
         value = reply.json
     except ValueError:
         return "", ""
-    error = value.get("error", value) if isinstance(value, dict) else {}
+    error = (value.get("error") or value) if isinstance(value, dict) else {}
     if not isinstance(error, dict):
         return "", str(error)
     words = error.get("message") or error.get("msg") or ""
@@ -62,4 +68,4 @@ def _told(reply: Reply) -> tuple[str, str]:
 def failed(reply: Reply) -> bool:
     """Whether an answer with status 200 is an error after all."""
     value = reply.json
-    return isinstance(value, dict) and ("error" in value or value.get("success") is False)
+    return isinstance(value, dict) and (bool(value.get("error")) or value.get("success") is False)

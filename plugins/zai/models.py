@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from plugins.image_edit import Price, Rules, Sizes, Tier
 
-_HD = {"auto": "hd", "standard": "hd", "low": "hd", "medium": "hd", "high": "hd"}
-_EITHER = {"auto": "standard", "low": "standard", "medium": "standard", "high": "hd"}
+_HD = {"standard": "hd", "low": "hd", "medium": "hd", "high": "hd"}
+_EITHER = {"low": "standard", "medium": "standard", "high": "hd"}
 
 _GLM_SIZES = ("1280x1280", "1568x1056", "1056x1568", "1472x1088", "1088x1472", "1728x960", "960x1728")
 _COGVIEW_SIZES = ("1024x1024", "768x1344", "864x1152", "1344x768", "1152x864", "1440x720", "720x1440")

@@ -64,8 +64,10 @@ class XAI(Service):
             raise Refused(401, {"code": "Unauthenticated", "error": "No credentials were sent."})
         if given != f"Bearer {self._key}":
             raise argument(f"Incorrect API key provided: {given[7:11]}***.")
-        if (request.method, request.path) not in [("POST", f"/v1/images/{name}") for name in ("generations", "edits")]:
+        if request.path not in ("/v1/images/generations", "/v1/images/edits"):
             raise Refused(404, {"error": "Not found"})
+        if request.method != "POST":
+            raise Refused(405, {"error": "Method not allowed"})
         edit = request.path.endswith("edits")
         try:
             seen.body = read_json(request, raw)
@@ -82,6 +84,8 @@ class XAI(Service):
         known = FIELDS | {"image", "images"} | ({"quality"} if model not in PLAIN else set())
         for name in body.keys() - known:
             raise Refused(422, {"error": f"unknown field `{name}`"})
+        if type(body.get("n", 1)) is not int:
+            raise Refused(422, {"error": "n: invalid type"})
         if not isinstance(body.get("prompt"), str) or not 1 <= body.get("n", 1) <= 10:
             raise argument("prompt or n")
         if body.get("aspect_ratio", "auto") not in (*RATIOS, "auto") or body.get("resolution", "1k") not in SIDES:
@@ -113,7 +117,7 @@ class XAI(Service):
 
     def _shape(self, seen: Seen, files: list[Picture]) -> Asked:
         ratio = seen.body.get("aspect_ratio", "auto")
-        if len(files) == 1 or (files and ratio == "auto"):  # one picture's shape is kept, whatever is asked
+        if files and (len(seen.references) == 1 or ratio == "auto"):  # one picture's shape is kept, whatever is asked
             ratio = f"{files[0].width}:{files[0].height}"
         wide, high = map(float, (ratio if ratio != "auto" else "1:1").split(":"))
         side = SIDES[seen.body.get("resolution", "1k")]
