@@ -11,6 +11,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     HostedImage,
     Image,
     InvalidReply,
@@ -77,6 +78,7 @@ class BFL:
         reply = yield from poll(
             asked, lambda reply: _state(reply) in _RUNNING, first=self.poll_every, factor=1.2, most=4 * self.poll_every
         )
+        yield Ended()
         if _state(reply) != "Ready":
             raise failed(reply, _state(reply), self.name)
         yield HostedImage(reply.json["result"]["sample"])

@@ -10,6 +10,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     Failed,
     HostedImage,
     Image,
@@ -82,6 +83,7 @@ class Fal:
                 factor=1.3,
                 most=8 * self.poll_every,
             )
+            yield Ended()
             reply = yield Call(method="GET", url=there, headers=headers)
         except CallError as error:
             raise refused(error.reply, self.name, ran=True) from None

@@ -10,6 +10,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     Failure,
     HostedImage,
     Image,
@@ -107,6 +108,7 @@ class Fireworks:
         reply = yield from poll(
             asked, lambda reply: _state(reply) == "Pending", first=self.poll_every, factor=1.2, most=4 * self.poll_every
         )
+        yield Ended()
         state = _state(reply)
         if state.endswith("Moderated"):
             raise self._filtered(reply, state, Failure.UNKNOWN)

@@ -10,6 +10,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     HostedImage,
     Image,
     Job,
@@ -88,6 +89,7 @@ class Replicate:
             reply = yield from poll(
                 asked, lambda reply: _state(reply) in _RUNNING, first=self.poll_every, factor=1.3, most=8 * self.poll_every
             )
+        yield Ended()
         if _state(reply) != "succeeded":
             raise failed(reply, _state(reply), self.name)
         output = reply.json["output"]
