@@ -227,6 +227,21 @@ async def test_links_are_fetched_without_the_key() -> None:
         assert service.requests[-1].path.endswith("?sig=a%2Fb%7E")
 
 
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_deferred_job_looks_like_an_ordinary_answer(accepted: bool) -> None:
+    """With links, as the service's are then; whichever way it says that the job still runs."""
+    async with Service(links=True, accepted=accepted) as service:
+        setup = service_module.setup(service)
+        table = {**setup["plugins"]["xai"], "deferred": True, "poll_every": 0.001}
+        async with proxied({**setup, "plugins": {**setup["plugins"], "xai": table}}, max_retries=0) as client:
+            await edited(client, PLAIN)
+            assert all(seen.body["deferred"] is True for seen in service.requests if seen.method == "POST")
+            service.script(Withheld())
+            with pytest.raises(openai.BadRequestError) as caught:
+                await client.images.generate(model=PLAIN, prompt="x")
+    assert caught.value.code == "content_policy_violation"
+
+
 async def test_keys_and_ids(service: Service, client: openai.AsyncOpenAI) -> None:
     answer = await client.images.with_raw_response.generate(model=PLAIN, prompt="x")
     assert service.requests[0].headers["Authorization"] == f"Bearer {KEY}"

@@ -161,6 +161,24 @@ async def test_several_pictures_are_several_calls(service: Service, client: open
     assert service.pictures == 3
 
 
+async def test_a_task_looks_like_an_ordinary_answer() -> None:
+    async with Service() as service:
+        setup = service_module.setup(service)
+        table = {**setup["plugins"]["zai"], "asynchronous": True, "poll_every": 0.001}
+        async with proxied({**setup, "plugins": {**setup["plugins"], "zai": table}}, max_retries=0) as client:
+            for picture in await generated(client, GLM):
+                assert opened(picture).size == (256, 256)
+            service.script({"error": {"code": "1301", "message": "unsafe"}})
+            with pytest.raises(openai.BadRequestError) as caught:
+                await client.images.generate(model=GLM, prompt="x")
+            service.script({})
+            with pytest.raises(openai.InternalServerError) as unknown:
+                await client.images.generate(model=GLM, prompt="x")
+    assert caught.value.code == "content_policy_violation"
+    assert [one.value.response.headers["x-should-retry"] for one in (caught, unknown)] == ["false", "false"]
+    assert all(seen.path.endswith("/async/images/generations") for seen in service.requests)
+
+
 async def test_keys_and_ids(service: Service, client: openai.AsyncOpenAI) -> None:
     answer = await client.images.with_raw_response.generate(model=GLM, prompt="x")
     assert service.requests[0].headers["Authorization"] == f"Bearer {KEY}"

@@ -189,8 +189,10 @@ def reference(value: str, param: str) -> Given:
 
 
 def picture(encoded: str, param: str) -> Given:
-    """The picture in base64, bare as a rule. Raises ClientError that names `param`."""
+    """The picture in bare base64. Raises ClientError that names `param`."""
     try:
+        if encoded.startswith("data:"):  # a service may answer with one; here it is a slip
+            raise ValueError("it is not valid base64")
         image = Image.from_base64(encoded)
     except ValueError as error:
         raise ClientError(f"{param}: {error}", param=param, code="invalid_image") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,6 +12,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     Failed,
     HostedImage,
     Image,
@@ -22,8 +23,10 @@ from plugins.image_edit import (
     Reply,
     Secret,
     Steps,
+    Submitted,
     check_base_url,
     hookimpl,
+    poll,
     request_id_of,
 )
 
@@ -41,6 +44,10 @@ class XAI:
     """The key of your team."""
     base_url: URL = URL("https://api.x.ai/v1")
     """Where the API is."""
+    deferred: bool = False
+    """Whether pictures are made as jobs that are asked for, in place of calls that stay open until they are done."""
+    poll_every: float = 1.0
+    """Seconds before a deferred job is asked for first; then a little longer each time, up to five times as long."""
 
     name = "xai"
     models = MODELS
@@ -49,6 +56,8 @@ class XAI:
 
     def __post_init__(self) -> None:
         check_base_url(self.base_url)
+        if not 0 < self.poll_every <= 60:
+            raise ValueError("poll_every: must be more than 0 and at most 60 seconds")
 
     @property
     def origins(self) -> list[URL]:
@@ -67,6 +76,7 @@ class XAI:
             "resolution": job.resolution,
             "quality": job.quality,
             "response_format": "b64_json",  # its links are gone soon
+            "deferred": True if self.deferred else None,
         }
         # `generations` takes no picture: it would ignore one, make another, and charge that.
         pictures = [{"url": reference.url, "type": "image_url"} for reference in job.references]
@@ -81,9 +91,19 @@ class XAI:
             )
         except CallError as error:
             raise refused(error.reply, self.name) from None
+        if self.deferred:
+            reply = yield from self._done(reply.json["request_id"])
         yield Note(model=reply.json.get("model"), cost=_cost(reply), request_id=request_id_of(reply))
         for place, item in enumerate(reply.json["data"]):
             yield self._output(item, place, reply)
+
+    def _done(self, id_: str) -> Generator[Call | Submitted | Ended, Reply, Reply]:
+        """The last answer of a deferred job: what an ordinary call would have been answered with."""
+        yield Submitted(id_)
+        asked = Call(method="GET", url=self.base_url / "images" / id_, headers=self.api_key.bearer())
+        reply = yield from poll(asked, _pending, first=self.poll_every, factor=1.3, most=5 * self.poll_every)
+        yield Ended()
+        return reply
 
     def _output(self, item: object, place: int, reply: Reply) -> Image | HostedImage | Failed:
         """One picture of an answer with status 200: one that was withheld, or is broken, costs no other."""
@@ -99,6 +119,13 @@ class XAI:
         if isinstance(link, str) and link:
             return HostedImage(link)
         return Failed(InvalidReply(f"{self.name} answered without a picture"), place)
+
+
+def _pending(reply: Reply) -> bool:
+    """How a job says that it still runs is not told: by 202, or by an answer without pictures (contracts: xai.md)."""
+    if reply.status == 202 or not reply.body:
+        return True
+    return "data" not in reply.json and str(reply.json.get("status")).lower() in ("pending", "queued", "running", "in_progress")
 
 
 def _cost(reply: Reply) -> dict[str, object] | None:

@@ -31,7 +31,7 @@ _STATUS = {
 }
 
 
-def refused(reply: Reply, provider: str) -> UpstreamRefusal:
+def refused(reply: Reply, provider: str, *, ran: bool = False) -> UpstreamRefusal:
     """A refusal in OpenAI's words, with the service's number in its message; 429 means empty balance as well as haste."""
     number, words = _told(reply)
     # In an answer with status 200, the edge's number is the status that it would have had.
@@ -39,7 +39,7 @@ def refused(reply: Reply, provider: str) -> UpstreamRefusal:
     status, code = _meaning(number) or _STATUS.get(meant, (meant if meant >= 400 else 502, "upstream_error"))
     said = f"{words or 'it gave no reason'} (code {number})" if number else words
     # What is unsafe may be a picture that was made: that it is free is not told.
-    free = status < 500 and reply.status < 500 and status != 408 and code != "content_policy_violation"
+    free = not ran and status < 500 and reply.status < 500 and status != 408 and code != "content_policy_violation"
     failure = Failure.NOT_BILLED if free else Failure.UNKNOWN
     return refusal(reply, provider, status=status, code=code, failure=failure, message=said or None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
 from yarl import URL
@@ -10,6 +10,7 @@ from yarl import URL
 from plugins.image_edit import (
     Call,
     CallError,
+    Ended,
     HostedImage,
     Job,
     Note,
@@ -17,8 +18,10 @@ from plugins.image_edit import (
     Reply,
     Secret,
     Steps,
+    Submitted,
     check_base_url,
     hookimpl,
+    poll,
     request_id_of,
 )
 
@@ -34,6 +37,10 @@ class Zai:
     """The key of your account; one of Z.ai is not good in China, nor the other way round."""
     base_url: URL = URL("https://api.z.ai/api/paas/v4")
     """Where the API is. In China it is `https://open.bigmodel.cn/api/paas/v4`."""
+    asynchronous: bool = False
+    """Whether pictures are made as tasks that are asked for, in place of calls that stay open until they are done."""
+    poll_every: float = 1.0
+    """Seconds before a task is asked for first; then a little longer each time, up to five times as long."""
     watermark: bool = True
     """Whether pictures bear the service's mark. Without it they are made only for accounts that have signed its waiver."""
 
@@ -44,6 +51,8 @@ class Zai:
 
     def __post_init__(self) -> None:
         check_base_url(self.base_url)
+        if not 0 < self.poll_every <= 60:
+            raise ValueError("poll_every: must be more than 0 and at most 60 seconds")
 
     @property
     def origins(self) -> list[URL]:
@@ -60,7 +69,7 @@ class Zai:
         try:
             reply = yield Call(
                 method="POST",
-                url=self.base_url / "images/generations",
+                url=self.base_url / ("async/images/generations" if self.asynchronous else "images/generations"),
                 headers=self.api_key.bearer(),
                 json={name: value for name, value in payload.items() if value is not None},
             )
@@ -68,9 +77,28 @@ class Zai:
             raise refused(error.reply, self.name) from None
         if failed(reply):
             raise refused(reply, self.name)
+        if self.asynchronous:
+            reply = yield from self._done(reply.json["id"])
         yield Note(request_id=request_id_of(reply) or _request_id(reply))
-        for item in reply.json["data"]:
+        for item in reply.json["image_result" if self.asynchronous else "data"]:
             yield HostedImage(item["url"])
+
+    def _done(self, task: str) -> Generator[Call | Submitted | Ended, Reply, Reply]:
+        """The last answer of a task."""
+        yield Submitted(task)
+        asked = Call(method="GET", url=self.base_url / "async-result" / task, headers=self.api_key.bearer())
+        running = ("PROCESSING", "PENDING")
+        reply = yield from poll(
+            asked,
+            lambda reply: reply.json.get("task_status") in running,
+            first=self.poll_every,
+            factor=1.3,
+            most=5 * self.poll_every,
+        )
+        yield Ended()
+        if reply.json.get("task_status") != "SUCCESS":
+            raise refused(reply, self.name, ran=True)
+        return reply
 
 
 def _request_id(reply: Reply) -> str | None:

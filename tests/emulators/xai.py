@@ -48,8 +48,10 @@ class XAI(Service):
 
     root = "v1"
 
-    def __init__(self, *, key: str = KEY, links: bool = False) -> None:
+    def __init__(self, *, key: str = KEY, links: bool = False, polls: int = 2, accepted: bool = True) -> None:
         super().__init__()
+        self._polls, self._accepted = polls, accepted
+        self._jobs: dict[str, tuple[int, dict[str, Any]]] = {}
         self._key, self._links = key, links
         self._files: dict[str, bytes] = {}
         self.leaks: list[Seen] = []  # requests for files that brought a key
@@ -64,6 +66,9 @@ class XAI(Service):
             raise Refused(401, {"code": "Unauthenticated", "error": "No credentials were sent."})
         if given != f"Bearer {self._key}":
             raise argument(f"Incorrect API key provided: {given[7:11]}***.")
+        if request.method == "GET" and (id_ := request.path.removeprefix("/v1/images/")) in self._jobs:
+            self.requests.remove(seen)
+            return self._job(id_)
         if request.path not in ("/v1/images/generations", "/v1/images/edits"):
             raise Refused(404, {"error": "Not found"})
         if request.method != "POST":
@@ -74,7 +79,20 @@ class XAI(Service):
         except ValueError:
             raise Refused(415, {"code": "Unsupported media type", "error": "The body must be JSON."}) from None
         asked = self._check(seen, edit)
-        return self._made(seen, asked, self.fault(seen))
+        made = self._made(seen, asked, self.fault(seen))
+        if not seen.body.get("deferred"):
+            return made
+        id_ = f"deferred-{len(self._jobs) + 1}"
+        self._jobs[id_] = (self._polls, made)
+        return {"request_id": id_}
+
+    def _job(self, id_: str) -> object:
+        """How a job says that it runs is not told in the contract: by 202, or in words."""
+        left, made = self._jobs[id_]
+        self._jobs[id_] = (left - 1, made)
+        if left > 0:
+            return web.Response(status=202) if self._accepted else {"status": "pending"}
+        return made
 
     def _check(self, seen: Seen, edit: bool) -> Asked:
         body = seen.body

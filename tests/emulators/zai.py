@@ -53,8 +53,10 @@ class Zai(Service):
 
     root = "api/paas/v4"
 
-    def __init__(self, *, key: str = KEY, lag: int = 0) -> None:
+    def __init__(self, *, key: str = KEY, lag: int = 0, polls: int = 2) -> None:
         super().__init__()
+        self._polls = polls
+        self._tasks: dict[str, tuple[int, dict[str, Any]]] = {}
         self.lag = lag
         self._key = key
         self._files: dict[str, tuple[bytes, int]] = {}
@@ -67,7 +69,11 @@ class Zai(Service):
             return self._stored(seen)
         if request.headers.get("Authorization") != f"Bearer {self._key}":
             raise Refused(401, {"code": 1000, "msg": "Authentication failed", "success": False})
-        if (request.method, request.path) != ("POST", "/api/paas/v4/images/generations"):
+        if request.method == "GET" and (id_ := request.path.rpartition("/async-result/")[2]) in self._tasks:
+            self.requests.remove(seen)
+            return self._task(id_)
+        later = request.path == "/api/paas/v4/async/images/generations"
+        if request.method != "POST" or not (later or request.path == "/api/paas/v4/images/generations"):
             raise Refused(404, {"timestamp": 1, "status": 404, "error": "Not Found", "path": request.path})
         try:
             seen.body = read_json(request, raw)
@@ -75,10 +81,17 @@ class Zai(Service):
             raise refusal(400, 1210, "Incorrect API calling parameters") from None
         size = self._check(seen.body)
         fault = self.fault(seen)
+        if later and fault is not None:
+            self._tasks["failed"] = (self._polls, {"task_status": "FAIL", **fault})
+            return {"id": "failed", "task_status": "PROCESSING"}
         assert fault is None
         seen.pictures = 1
         picture = draw(f"{seen.body['prompt']}|{len(self.requests)}", size)
         data = [{"url": f"{self.url.origin()}{self._put(picture)}"}]
+        if later:
+            id_ = f"task-{len(self._tasks) + 1}"
+            self._tasks[id_] = (self._polls, {"task_status": "SUCCESS", "image_result": data, "request_id": "r"})
+            return {"id": id_, "model": seen.body["model"], "request_id": "r", "task_status": "PROCESSING"}
         filtered = [{"role": "assistant", "level": 3}]
         return {"created": 1, "id": "2026", "request_id": f"zai-{len(self.requests)}", "data": data, "content_filter": filtered}
 
@@ -99,6 +112,11 @@ class Zai(Service):
         if size not in model.listed.split() and not (custom and width * height <= model.area):
             raise refusal(400, 1214, f"size: {size} is not supported")
         return width, height
+
+    def _task(self, id_: str) -> dict[str, Any]:
+        left, done = self._tasks[id_]
+        self._tasks[id_] = (left - 1, done)
+        return {"id": id_, "task_status": "PROCESSING"} if left > 0 else {"id": id_, **done}
 
     def _put(self, picture: bytes) -> str:
         path = f"/storage/{len(self._files)}.png?ufileattname=a%2Fb%7E_%E5%9B%BE.png"
