@@ -16,7 +16,7 @@ from proxy_core.testing import loaded
 from tests.emulators import ark as ark_module
 from tests.emulators import zai as zai_module
 from tests.emulators.ark import Ark
-from tests.emulators.ark_faults import Cut, Raw, Refuse
+from tests.emulators.ark_faults import Cut, Hang, Raw, Refuse
 from tests.emulators.zai import Zai
 from tests.pictures import png
 from tests.surfaces import bytes_of, proxied, turn, warnings
@@ -190,10 +190,11 @@ async def test_a_storm_of_retries_buys_nothing_twice(ark: Ark) -> None:
         Cut(when="body"),
         Raw(body=b"<html>"),
         Raw(body=b"", status=502),
+        Hang(),  # later than anybody waits
     ]
     faults = [chance.choice([*free * 3, *dear]) for _ in range(150)]
     ark.script(*faults)
-    async with proxied(ark_module.setup(ark), max_retries=2) as client:
+    async with proxied(ark_module.setup(ark), max_retries=2, deadline=0.5) as client:
         gate = asyncio.Semaphore(20)
 
         async def ask(place: int) -> bool:
