@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
+import pytest
 from openai.types import ImagesResponse
 
 from proxy_core.testing import plug, running
@@ -97,6 +98,18 @@ async def edited(client: openai.AsyncOpenAI, model: str, most: int = 3, scale: i
     for picture in (first(many), first(listed), chat_picture(chat)):
         assert holds(picture, *wanted)
     assert holds((await _streamed(stream))[0], GREEN)
+
+
+async def refused(service: Any, setup: Mapping[str, Any], fault: object, model: str, *, edit: bool) -> openai.APIStatusError:
+    """What a client is told that meets this fault and asks once. A Retry-After reaches it; the service sees one request."""
+    async with proxied(setup, max_retries=0) as client:
+        service.script(fault)
+        asked = client.images.edit(model=model, image=png(), prompt="x") if edit else None
+        with pytest.raises(openai.APIStatusError) as caught:
+            await (asked or client.images.generate(model=model, prompt="x"))
+    assert len(service.requests) == 1
+    assert caught.value.response.headers.get("retry-after") == getattr(fault, "headers", {}).get("Retry-After")
+    return caught.value
 
 
 async def _streamed(stream: Any) -> list[bytes]:

@@ -24,7 +24,7 @@ from proxy_core.testing import loaded
 from tests.emulators import bfl as service_module
 from tests.emulators.bfl import KEY, MODELS_TO_TRY, Cut, Ends, Raw, Refused, detail
 from tests.pictures import mask, opened, png
-from tests.surfaces import bytes_of, edited, generated, proxied, warnings
+from tests.surfaces import bytes_of, edited, generated, proxied, refused, warnings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "providers"
 SERVICE = BFL(api_key=Secret("bfl-0123456789"))
@@ -245,16 +245,10 @@ MISSING = [{"loc": ["body", "seed"], "msg": "too large", "type": "value_error"}]
 )
 async def test_errors(service: Service, fault: Any, status: int, code: str, again: str | None, said: str) -> None:
     """Facts 9, 19, 20 and 21: moderation is a state of the job, and is not charged; every other end may be."""
-    async with proxied(service_module.setup(service), max_retries=0) as client:
-        service.script(fault)
-        with pytest.raises(openai.APIStatusError) as caught:
-            await client.images.edit(model=FLUX, image=png(), prompt="x")
-    error = caught.value
+    error = await refused(service, service_module.setup(service), fault, FLUX, edit=True)
     assert (error.status_code, error.code) == (status, code)
     assert error.response.headers.get("x-should-retry") == again
-    assert error.response.headers.get("retry-after") == ("7" if said == "active tasks" else None)
     assert said in error.message
-    assert len(service.requests) == 1
 
 
 async def test_a_job_that_outlasts_patience_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

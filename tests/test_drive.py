@@ -938,6 +938,19 @@ async def test_a_job_takes_as_many_runs_as_it_needs(n: int, batch: int, shares: 
     assert sum(isinstance(output, Note) for output in outputs) == len(shares)
 
 
+@pytest.mark.parametrize(("seed", "sent"), [(None, [None] * 3), (7, [7, 9, 11]), (-1, [-1] * 3), (0, [0, 2, 4])])
+async def test_the_same_seed_does_not_make_the_same_picture(seed: int | None, sent: list[int | None]) -> None:
+    seen: list[int | None] = []
+
+    def steps(job: Job) -> Steps:
+        seen.append(job.seed)
+        yield from numbered(job)
+
+    service = Service(*(told(["a", "b"]) for _ in range(3)))
+    await collected(dataclasses.replace(JOB, n=6, seed=seed), service.run(Toy(steps=steps, batch=2)))
+    assert sorted(seen, key=str) == sorted(sent, key=str)
+
+
 async def test_indices_are_counted_over_all_runs() -> None:
     def steps(job: Job) -> Steps:
         reply = yield ask()

@@ -22,7 +22,7 @@ from proxy_core.testing import loaded
 from tests.emulators import fal as service_module
 from tests.emulators.fal import PATHS, Black, Cut, Ends, Raw, detail
 from tests.pictures import mask, opened, png
-from tests.surfaces import bytes_of, edited, generated, proxied, warnings
+from tests.surfaces import bytes_of, edited, generated, proxied, refused, warnings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "providers"
 SERVICE = Fal(api_key=Secret("id:secret-0123456789"))
@@ -198,16 +198,10 @@ POLICY = [{"loc": ["body", "prompt"], "msg": "flagged", "type": "content_policy_
 )
 async def test_errors(service: Service, fault: Any, status: int, code: str, again: str | None, said: str) -> None:
     """Facts 9, 19, 20 and 21."""
-    async with proxied(service_module.setup(service), max_retries=0) as client:
-        service.script(fault)
-        with pytest.raises(openai.APIStatusError) as caught:
-            await client.images.edit(model=NANO, image=png(), prompt="x")
-    error = caught.value
+    error = await refused(service, service_module.setup(service), fault, NANO, edit=True)
     assert (error.status_code, error.code) == (status, code)
     assert error.response.headers.get("x-should-retry") == again
-    assert error.response.headers.get("retry-after") == ("7" if said == "slow" else None)
     assert said in error.message
-    assert len(service.requests) == 1
 
 
 async def test_a_request_that_nobody_waits_for_is_canceled(caplog: pytest.LogCaptureFixture) -> None:

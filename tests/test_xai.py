@@ -23,7 +23,7 @@ from proxy_core.testing import loaded
 from tests.emulators import xai as service_module
 from tests.emulators.xai import KEY, MODELS_TO_TRY, Cut, Raw, Refused, Withheld
 from tests.pictures import mask, opened, png
-from tests.surfaces import bytes_of, edited, first, generated, proxied, warnings
+from tests.surfaces import bytes_of, edited, first, generated, proxied, refused, warnings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "providers"
 B64 = base64.b64encode(PNG).decode()
@@ -317,16 +317,10 @@ UNSAFE = "Content violates usage guidelines. Team: t, API key ID: k, Model: m, F
 )
 async def test_errors(service: Service, fault: Any, status: int, code: str, again: str | None, said: str) -> None:
     """Facts 9, 19, 20 and 21: an `error` that is a text is an object here, and a 400 that is a bad key says so."""
-    async with proxied(service_module.setup(service), max_retries=0) as client:
-        service.script(fault)
-        with pytest.raises(openai.APIStatusError) as caught:
-            await client.images.edit(model=PLAIN, image=png(), prompt="x")
-    error = caught.value
+    error = await refused(service, service_module.setup(service), fault, PLAIN, edit=True)
     assert (error.status_code, error.code) == (status, code)
     assert error.response.headers.get("x-should-retry") == again
-    assert error.response.headers.get("retry-after") == ("7" if said == "Too many" else None)
     assert said in error.message
-    assert len(service.requests) == 1
 
 
 async def test_what_moderation_kept_of_several_is_told(service: Service, client: openai.AsyncOpenAI) -> None:

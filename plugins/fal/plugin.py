@@ -21,6 +21,7 @@ from plugins.image_edit import (
     Steps,
     Submitted,
     check_base_url,
+    check_poll_every,
     hookimpl,
     poll,
 )
@@ -49,8 +50,7 @@ class Fal:
 
     def __post_init__(self) -> None:
         check_base_url(self.base_url)
-        if not 0 < self.poll_every <= 60:
-            raise ValueError("poll_every: must be more than 0 and at most 60 seconds")
+        check_poll_every(self.poll_every)
 
     @property
     def origins(self) -> list[URL]:

@@ -25,7 +25,7 @@ from .model import (
 from .origins import check_base_url, may_call
 from .picture import Image, Link
 from .plugin import ImageEdit
-from .polling import poll
+from .polling import check_poll_every, poll
 from .rules import Inputs, Price, Rules, Shapes, Sizes, Tier
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Tier",
     "UpstreamRefusal",
     "check_base_url",
+    "check_poll_every",
     "hookimpl",
     "may_call",
     "poll",

@@ -89,7 +89,7 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
 
     async def one(place: int, n: int) -> None:
         try:
-            async with gate, aclosing(drive(replace(job, n=n), run)) as outputs:
+            async with gate, aclosing(drive(replace(job, n=n, seed=_seed(job, place * batch, run)), run)) as outputs:
                 async for output in outputs:
                     results.put_nowait((place, output))
         except Exception as error:  # noqa: BLE001  # it travels through the queue, and is raised or told there
@@ -122,6 +122,14 @@ async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _seed(job: Job, first: int, run: Run) -> int | None:
+    """The seed of a run whose first picture is the `first`: were it the same for all, they would make the same picture."""
+    if job.seed is None or job.seed < 0 or not first:  # some services say -1 for any
+        return job.seed
+    legal = rules_of(run.provider, job.like).values.get("seed")
+    return job.seed + first if legal is None or job.seed + first in legal else job.seed - first
 
 
 def batch_of(job: Job, provider: Provider) -> int:

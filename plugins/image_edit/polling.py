@@ -10,6 +10,12 @@ from .model import Call, Reply
 _LONGEST = 60.0  # seconds; a service that hints at more is asked once a minute
 
 
+def check_poll_every(seconds: float) -> None:
+    """For a provider's `__post_init__`: raises ValueError for what is no pause between two polls."""
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"poll_every: must be more than 0 and at most {_LONGEST:g} seconds")
+
+
 def poll(
     call: Call, pending: Callable[[Reply], bool], *, first: float = 1.0, factor: float = 1.5, most: float = 10.0
 ) -> Generator[Call, Reply, Reply]:
