@@ -158,7 +158,7 @@ async def test_a_provider_may_stand_in_under_the_same_name(ark: Ark, zai: Zai) -
 @pytest.mark.parametrize(
     ("fallback", "what"),
     [
-        (["glm-imag"], "'glm-imag' is neither a model nor a provider"),
+        (["glm-imag"], "'glm-imag' is neither a model nor a provider .*; did you mean 'glm-image'"),
         (["zai"], "zai has no model 'house'"),
         (["house"], "is what it is to stand in for"),
         (["bytedance"], "is what it is to stand in for"),
@@ -174,6 +174,13 @@ def test_a_fallback_that_is_none_stops_the_start(fallback: list[str], what: str)
     with pytest.raises(ConfigError, match=what) as caught:
         loaded({"proxy": {"plugins": ["image_edit", "bytedance", "zai"]}, "plugins": plugins})
     assert caught.value.faults[0].where.startswith('plugins.image_edit.models."house".fallback[')
+
+
+def test_the_list_of_plugins_tells_what_stands_in() -> None:
+    table = {"image_edit": {"models": {"house": HOUSE}}, "bytedance": {"api_key": "k"}, "zai": {"api_key": "k"}}
+    ready = loaded({"proxy": {"plugins": ["image_edit", "bytedance", "zai"]}, "plugins": table})
+    lines = [line for told in ready.plugins.hook.proxy_describe() for line in told.get("bytedance", [])]
+    assert "model house (sent as seedream-4-5-251128), else glm-image of zai" in lines
 
 
 # --- a storm ---

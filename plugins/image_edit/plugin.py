@@ -124,7 +124,8 @@ class ImageEdit:
         lines: dict[str, list[str]] = {"image_edit": [*(f"POST {path}" for path in self._dialects), f"GET {MODELS_PATH}"]}
         for name, served in sorted(self._served.items()):
             sent = f" (sent as {served.model})" if served.model != name else ""
-            lines.setdefault(served.provider.name, []).append(f"model {name}{sent}")
+            then = "".join(f", else {other.model} of {other.provider.name}" for other in served.fallback)
+            lines.setdefault(served.provider.name, []).append(f"model {name}{sent}{then}")
         return lines
 
     async def intercept(self, request: Request, next: Handler) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 
 from proxy_core import ConfigError, Fault
 
@@ -91,7 +92,9 @@ def _instead(
             what = f"{other} has no model {name!r}; name a model of its instead: {', '.join(sorted(known[other].models))}"
             raise ConfigError([Fault(where, what)])
         else:
-            what = f"{other!r} is neither a model nor a provider that is switched on"
+            near = get_close_matches(other, [*served, *known], 1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            what = f"{other!r} is neither a model nor a provider that is switched on{meant}"
             raise ConfigError([Fault(where, what, missing=other)])
 
 
