@@ -41,7 +41,7 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "xai": ("tests.emulators.xai", "XAI", {}, "grok-imagine-image"),
     "zai": ("tests.emulators.zai", "Zai", {}, "glm-image"),
 }
-SURFACES = ("images/generations", "images/edits, multipart", "images/edits, JSON", "chat", "chat, streamed")
+SURFACES = ("images/generations", "images/edits, multipart", "images/edits, JSON", "chat", "chat, streamed", "responses")
 OPERATIONS = ("generate", "edit 1", "edit 3", "mask", "n = 2", "ratio 16:9")
 PROMPT = "a lighthouse, as nobody else would ask for it"
 PICTURES = [png((768, 432), colour) for colour in (RED, GREEN, BLUE)]
@@ -91,6 +91,12 @@ def _request(surface: str, operation: str, model: str) -> tuple[str, dict[str, A
         if "streamed" in surface:
             fields["stream"] = True
         return "/v1/chat/completions", {"json": fields}
+    if surface == "responses":
+        parts = [{"type": "input_image", "image_url": _url(one)} for one in pictures]
+        fields["input"] = [{"role": "user", "content": [{"type": "input_text", "text": PROMPT}, *parts]}]
+        if operation == "mask":
+            fields["tools"] = [{"type": "image_generation", "input_image_mask": {"image_url": _url(MASK)}}]
+        return "/v1/responses", {"json": fields}
     fields["prompt"] = PROMPT
     if "multipart" not in surface:
         if pictures:
@@ -118,6 +124,8 @@ def _answered(surface: str, text: str) -> tuple[list[bytes], list[str]]:
         images = [one for chunk in chunks for one in chunk["choices"][0]["delta"].get("images", [])]
         return [_bytes(one["image_url"]["url"]) for one in images], chunks[-1].get("warnings", [])
     value = orjson.loads(text)
+    if surface == "responses":
+        return [base64.b64decode(one["result"]) for one in value["output"]], value["warnings"]
     if surface.startswith("chat"):
         images = value["choices"][0]["message"]["images"]
         return [_bytes(one["image_url"]["url"]) for one in images], value["warnings"]
