@@ -15,14 +15,14 @@ from yarl import URL
 
 from plugins.bytedance import ByteDance
 from plugins.bytedance.models import MODELS
-from plugins.image_edit import CallError, Failed, HostedImage, Image, InvalidReply, Job, Link, Note, Reply, Secret
+from plugins.image_edit import Failed, HostedImage, Image, InvalidReply, Job, Link, Note, Reply, Secret
 from plugins.image_edit.ask import job
 from plugins.image_edit.dialects.images import EDITS, GENERATIONS
 from plugins.image_edit.fit import fit
 from plugins.image_edit.registry import serve
 from plugins.image_edit.testing import PNG, Course, payload, run_steps
 from plugins.image_edit.wire import read_form
-from proxy_core import Body, ClientError, Exchange, Failure, Request
+from proxy_core import Body, ClientError, Exchange, Failure, Request, UpstreamRefusal
 
 B64 = base64.b64encode(PNG).decode()
 DATA = f"data:image/png;base64,{B64}"
@@ -334,8 +334,8 @@ def test_a_200_may_hold_errors_in_pictures_places() -> None:
     outputs = pictures(answered({"data": [{"url": "a"}, ITEM_ERROR, {"url": "b"}]}))
     assert [type(output) for output in outputs] == [HostedImage, Failed, HostedImage]
     error = outputs[1].error
-    assert (error.status, error.code) == (400, "OutputImageSensitiveContentDetected")
-    assert error.message == "bytedance: It may be sensitive. Request id: 1"
+    assert (error.status, error.code) == (400, "content_policy_violation")
+    assert error.message == "bytedance: It may be sensitive. Request id: 1 (OutputImageSensitiveContentDetected)"
     assert error.failure is Failure.NOT_BILLED  # only pictures that were made are charged
 
 
@@ -354,7 +354,7 @@ def test_only_errors_are_only_failures(value: object) -> None:
     outputs = pictures(answered(value))
     assert outputs
     assert all(isinstance(output, Failed) for output in outputs)
-    assert {output.error.code for output in outputs} == {"OutputImageSensitiveContentDetected"}
+    assert {output.error.code for output in outputs} == {"content_policy_violation"}
 
 
 TRIPS = (LookupError, TypeError, ValueError, AttributeError)  # of which an InvalidReply is made by who drives
@@ -401,11 +401,35 @@ def test_an_answer_that_is_no_json_is_no_picture(text: bytes) -> None:
         course("seedream-4.5", Reply(body=text))
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
-def test_a_refusal_is_left_to_who_drives(status: int) -> None:
-    with pytest.raises(CallError) as caught:
-        course("seedream-4.5", Reply(status=status, body=orjson.dumps(ITEM_ERROR)))
-    assert caught.value.reply.status == status
+@pytest.mark.parametrize(
+    ("status", "word", "told", "code", "failure"),
+    [
+        (400, "InvalidParameter", 400, "invalid_value", "NOT_BILLED"),
+        (400, "MissingParameter.prompt", 400, "missing_required_parameter", "NOT_BILLED"),
+        (400, "InputImageSensitiveContentDetected.PrivacyInformation", 400, "content_policy_violation", "NOT_BILLED"),
+        (400, "InputTextRiskDetection", 400, "content_policy_violation", "NOT_BILLED"),
+        (401, "AuthenticationError", 401, "invalid_api_key", "NOT_BILLED"),
+        (403, "AccessDenied", 403, "permission_denied", "NOT_BILLED"),
+        (403, "AccountOverdueError", 429, "insufficient_quota", "NOT_BILLED"),
+        (404, "InvalidEndpoint.NotFound", 404, "model_not_found", "NOT_BILLED"),
+        (404, "ModelNotOpen", 404, "model_not_found", "NOT_BILLED"),
+        (404, "InvalidEndpointOrModel.ModelIDAccessDisabled", 403, "permission_denied", "NOT_BILLED"),
+        (429, "RateLimitExceeded.EndpointRPMExceeded", 429, "rate_limit_exceeded", "NOT_BILLED"),
+        (500, "InternalServiceError", 500, "upstream_error", "UNKNOWN"),
+        (429, "SomethingNew", 429, "rate_limit_exceeded", "NOT_BILLED"),
+        (400, "SomethingNew", 400, "upstream_error", "NOT_BILLED"),
+        (503, "RateLimitExceeded", 503, "rate_limit_exceeded", "UNKNOWN"),
+    ],
+)
+def test_a_refusal_has_openais_words(status: int, word: str, told: int, code: str, failure: str) -> None:
+    """Facts 20 and 21: with the vendor's own behind its message."""
+    body = orjson.dumps({"error": {"code": word, "message": "No. Request id: 1", "param": "size", "type": ""}})
+    with pytest.raises(UpstreamRefusal, match="bytedance: No") as caught:
+        course("seedream-4.5", Reply(status=status, body=body))
+    error = caught.value
+    assert (error.status, error.code, error.param, error.failure) == (told, code, "size", Failure[failure])
+    assert f"({word})" in error.message
+    assert error.headers.get("x-should-retry") == ("false" if code == "insufficient_quota" or failure == "UNKNOWN" else None)
 
 
 # --- the table ---

@@ -64,7 +64,7 @@ async def test_another_is_asked_where_nothing_was_charged(
         async with both(ark, zai) as client:
             answer = await client.images.generate(model="house", prompt="x")
     assert (ark.pictures, zai.pictures) == (0, 1)
-    assert warnings(answer)[0].startswith(f"bytedance did not answer ({fault.status} ")
+    assert warnings(answer)[0].startswith("bytedance did not answer (4")
     assert answer.model_extra is not None
     assert answer.model_extra["cost"]["amount"] == "0.015"  # of who made it
     (record,) = [record for record in caplog.records if record.name == "darkroom.access"]

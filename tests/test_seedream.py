@@ -220,10 +220,10 @@ async def test_a_lost_link_is_not_bought_again(ark: Ark, client: openai.AsyncOpe
 @pytest.mark.parametrize(
     ("fault", "error", "status", "code"),
     [
-        (Refuse(status=400, code="InputTextRiskDetection"), openai.BadRequestError, 400, "InputTextRiskDetection"),
-        (Refuse(status=404, code="ModelNotOpen", message="Not open."), openai.NotFoundError, 404, "ModelNotOpen"),
-        (Refuse(status=500, code="InternalServiceError"), openai.InternalServerError, 500, "InternalServiceError"),
-        (ItemErrors(), openai.BadRequestError, 400, "OutputImageSensitiveContentDetected"),
+        (Refuse(status=400, code="InputTextRiskDetection"), openai.BadRequestError, 400, "content_policy_violation"),
+        (Refuse(status=404, code="ModelNotOpen", message="Not open."), openai.NotFoundError, 404, "model_not_found"),
+        (Refuse(status=500, code="InternalServiceError"), openai.InternalServerError, 500, "upstream_error"),
+        (ItemErrors(), openai.BadRequestError, 400, "content_policy_violation"),
         (Raw(body=b"not json"), openai.InternalServerError, 502, "invalid_upstream_reply"),
         (Cut(), openai.InternalServerError, 502, "upstream_cut"),
         (Cut(when="body"), openai.InternalServerError, 502, "upstream_cut"),

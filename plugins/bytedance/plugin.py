@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from yarl import URL
 
 from plugins.image_edit import (
     Call,
+    CallError,
     Failed,
     Failure,
     HostedImage,
@@ -26,10 +26,10 @@ from plugins.image_edit import (
     Steps,
     check_base_url,
     hookimpl,
-    refusal,
     request_id_of,
 )
 
+from .errors import item_refused, refused
 from .models import MODELS
 
 
@@ -80,13 +80,16 @@ class ByteDance:
         if job.references:
             urls = [reference.url for reference in job.references]
             payload["image"] = urls[0] if len(urls) == 1 else urls
-        reply = yield Call(
-            method="POST",
-            url=self.base_url / "images/generations",
-            headers=self.api_key.bearer(),
-            json={name: value for name, value in payload.items() if value is not None},
-            events=job.partial_images > 0,
-        )
+        try:
+            reply = yield Call(
+                method="POST",
+                url=self.base_url / "images/generations",
+                headers=self.api_key.bearer(),
+                json={name: value for name, value in payload.items() if value is not None},
+                events=job.partial_images > 0,
+            )
+        except CallError as error:
+            raise refused(error.reply, self.name) from None
         if job.partial_images and not reply.body:
             yield from _streamed(reply)
             return
@@ -107,10 +110,7 @@ def _streamed(opened: Reply) -> Steps:
             case "image_generation.completed":
                 yield Note(model=event.get("model"), usage=_usage(reply), request_id=request_id_of(opened))
             case _ if "error" in event:
-                code = str((event["error"] or {}).get("code"))
-                status = 400 if "Sensitive" in code or "Risk" in code or code.startswith("Invalid") else 500
-                answer = Reply(status=status, headers=opened.headers, body=reply.body)
-                raise refusal(answer, "bytedance", failure=Failure.UNKNOWN)
+                raise refused(Reply(headers=opened.headers, body=reply.body), "bytedance", failure=Failure.UNKNOWN)
 
 
 def _usage(reply: Reply) -> dict[str, object] | None:
@@ -128,7 +128,6 @@ def _output(item: Mapping[str, Any]) -> Image | HostedImage | Failed:
     if item.get("url"):
         return HostedImage(item["url"])
     if item.get("error"):
-        # Only pictures that were made are charged, and the code says what of; the status is what Ark gives it elsewhere.
-        return Failed(refusal(Reply(status=400, body=orjson.dumps(item)), "bytedance"))
+        return Failed(item_refused(item, "bytedance"))
     raise InvalidReply("bytedance answered without a picture")
 
