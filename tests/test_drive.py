@@ -707,7 +707,6 @@ TRIPS: dict[str, Callable[[Reply], object]] = {
     "TypeError, null": lambda reply: reply.json["null"][0],
     "AttributeError": lambda reply: reply.json["list"].get("url"),
     "ValueError": lambda reply: int(reply.json["text"]),
-    "ValueError, base64": lambda reply: Image.from_base64(reply.json["text"]),
     "TypeError, base64": lambda reply: Image.from_base64(reply.json["number"]),
     "a relative link": lambda reply: URL(reply.json["text"]).origin(),
 }

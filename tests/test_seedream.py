@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -200,6 +201,18 @@ async def test_a_partial_failure_returns_what_succeeded(ark: Ark, client: openai
     assert len(answer.data) == 1
     assert answer.model_extra is not None
     assert "of 2 failed: bytedance: The output may hold" in answer.model_extra["warnings"][0]
+
+
+@pytest.mark.parametrize("broken", ["!!!!", "Zm9v" * 30 + "=AAA", "\u00e9" * 8, base64.b64encode(b"no picture").decode()])
+async def test_a_broken_picture_costs_no_other(ark: Ark, client: openai.AsyncOpenAI, broken: str) -> None:
+    good = base64.b64encode(png()).decode()
+    answer = {"model": "m", "created": 1, "data": [{"b64_json": broken}, {"b64_json": good}]}
+    ark.script(Raw(body=json.dumps(answer).encode()))
+    made = await client.images.generate(model="seedream-4.5", prompt="x")
+    assert made.data is not None
+    assert [one.b64_json for one in made.data] == [good]
+    assert made.model_extra is not None
+    assert "what bytedance sent is" in made.model_extra["warnings"][0]
 
 
 async def test_a_late_link_is_tried_again(ark: Ark, client: openai.AsyncOpenAI) -> None:

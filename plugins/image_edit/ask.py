@@ -190,12 +190,9 @@ def reference(value: str, param: str) -> Given:
 
 def picture(encoded: str, param: str) -> Given:
     """The picture in bare base64. Raises ClientError that names `param`."""
-    try:
-        if encoded.startswith("data:"):  # a service may answer with one; here it is a slip
-            raise ValueError("it is not valid base64")
-        image = Image.from_base64(encoded)
-    except ValueError as error:
-        raise ClientError(f"{param}: {error}", param=param, code="invalid_image") from None
+    image = Image.from_base64(encoded)
+    if image.broken or encoded.startswith("data:"):  # a service may answer with a data URL; here it is a slip
+        raise ClientError(f"{param}: it is not valid base64", param=param, code="invalid_image")
     return checked(image, param)
 
 

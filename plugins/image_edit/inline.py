@@ -25,6 +25,8 @@ async def inline(output: HostedImage | Image, fetcher: Fetcher, exchange: Exchan
         image, source = output, f"what {provider} sent"
     if not image.size:
         raise InvalidReply(f"{source} is empty", code="invalid_image")
+    if image.broken:
+        raise InvalidReply(f"{source} is broken: it is not valid base64", code="invalid_image")
     if not image.media_type:
         raise InvalidReply(f"{source} is not an image", code="invalid_image")
     try:

@@ -53,12 +53,13 @@ class Image:
     Nothing joins or converts it as a whole: `chunks`, `base64` and `data_url` make their bytes while they are written.
     """
 
-    __slots__ = ("_digest", "_measured", "_raw", "_text", "media_type", "size")
+    __slots__ = ("_digest", "_measured", "_raw", "_text", "broken", "media_type", "size")
 
     def __init__(self, *raw: Data) -> None:
         """From the file's bytes, in any number of chunks."""
         self._raw: tuple[Data, ...] = raw
         self._text = ""
+        self.broken = False  # base64 that is none, as far as its ends tell
         self._digest = ""
         self._measured: tuple[int, int] | None = None
         self.size = sum(map(len, raw))
@@ -73,7 +74,7 @@ class Image:
     def from_base64(cls, text: str) -> Image:
         """From base64, in either alphabet, padded or not, bare or as a data URL; services answer with all of them.
 
-        Raises ValueError; bad characters within are found by `verify`.
+        What is no base64 is found by `verify`, so that one bad picture of several costs no other.
         """
         if text.startswith("data:"):
             text = text.partition(",")[2]
@@ -82,16 +83,21 @@ class Image:
         if "-" in text or "_" in text:  # the URL-safe alphabet, which google-genai and some clients send
             text = text.replace("-", "+").replace("_", "/")
         text += "=" * (-len(text) % 4)
-        if not text.isascii() or text.find("=", 0, -2) >= 0:
-            raise ValueError("it is not base64")
         image = cls()
         image._text = text
         image.size = len(text) // 4 * 3 - text[-2:].count("=")
-        image.media_type = sniff(_decoded(text[:64]))
+        try:
+            image.media_type = sniff(_decoded(text[:64]))
+        except ValueError:
+            image.broken = True
+        # A slice that ends in `=` is good base64 by itself, so these are looked for in the whole.
+        image.broken = image.broken or not text.isascii() or text.find("=", 0, -2) >= 0
         return image
 
     def chunks(self) -> Iterator[Data]:
-        """The file's bytes."""
+        """The file's bytes. Raises ValueError where the base64 is none."""
+        if self.broken:
+            raise ValueError("it is not valid base64")
         if self._text:
             for start in range(0, len(self._text), _TEXT_SLICE):
                 yield _decoded(self._text[start : start + _TEXT_SLICE])

@@ -111,11 +111,8 @@ class XAI:
         if told.get("respect_moderation") is False:
             return Failed(withheld(reply, self.name), place)
         encoded, link = told.get("b64_json"), told.get("url")
-        try:
-            if isinstance(encoded, str) and encoded:
-                return Image.from_base64(encoded)
-        except ValueError as error:
-            return Failed(InvalidReply(f"{self.name} answered with a broken picture: {error}"), place)
+        if isinstance(encoded, str) and encoded:
+            return Image.from_base64(encoded)
         if isinstance(link, str) and link:
             return HostedImage(link)
         return Failed(InvalidReply(f"{self.name} answered without a picture"), place)
