@@ -361,6 +361,27 @@ async def test_what_fails_late_is_raised_from_a_frame(surface: str, caplog: pyte
     assert "a stream broke off: slow: the service fell over" in caplog.text
 
 
+async def test_node_throws_what_fails_late() -> None:
+    """Fact 22, in the other SDK."""
+    go, asked = asyncio.Event(), asyncio.Event()
+
+    async def answer(request: Request) -> Response:
+        asked.set()
+        await go.wait()
+        return Response.json({"error": {"message": "the service fell over", "code": "fallen"}}, status=500)
+
+    async with waiting(answer) as client:
+        reading = asyncio.create_task(node(URL(str(client.base_url)).origin(), "stream", "slow"))
+        await asked.wait()
+        late = await client.images.generate(model="slow", prompt="x", stream=True)  # its headers are out, so the earlier one's are
+        go.set()
+        with pytest.raises(openai.APIError):
+            await events(late)
+        read = await reading
+    assert read["error"]["code"] == "fallen"
+    assert read["error"]["kind"] == "APIError"
+
+
 async def test_a_fault_of_ours_that_comes_late_is_told_without_details(caplog: pytest.LogCaptureFixture) -> None:
     go = asyncio.Event()
 
