@@ -373,7 +373,8 @@ async def test_node_throws_what_fails_late() -> None:
     async with waiting(answer) as client:
         reading = asyncio.create_task(node(URL(str(client.base_url)).origin(), "stream", "slow"))
         await asked.wait()
-        late = await client.images.generate(model="slow", prompt="x", stream=True)  # its headers are out, so the earlier one's are
+        late = await client.images.generate(model="slow", prompt="x", stream=True)
+        # Its headers are out, so the earlier one's are.
         go.set()
         with pytest.raises(openai.APIError):
             await events(late)
