@@ -26,7 +26,9 @@ from tests.surfaces import bytes_of, edited, first, generated, proxied, refused,
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "providers"
 SERVICE = Fireworks(api_key=Secret("fw_0123456789"))
-FLUX, KONTEXT = (f"accounts/fireworks/models/{name}" for name in ("flux-1-schnell-fp8", "flux-kontext-pro"))
+FLUX, KONTEXT, SDXL = (
+    f"accounts/fireworks/models/{name}" for name in ("flux-1-schnell-fp8", "flux-kontext-pro", "stable-diffusion-xl-1024-v1-0")
+)
 Service = service_module.Fireworks
 DATA = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 BYTES = Reply(headers={"finish-reason": "SUCCESS", "x-request-id": "r1"}, body=PNG)
@@ -73,6 +75,21 @@ def test_a_picture_comes_as_bytes() -> None:
     note, image = done.outputs
     assert note == Note(request_id="r1")
     assert b"".join(image.chunks()) == PNG
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"size": "1024x1024", "seed": 7}, {"width": 1024, "height": 1024, "seed": 7}),
+        ({"aspect_ratio": "16:9"}, {"width": 1344, "height": 768}),
+        ({"extra": {"negative_prompt": "rain", "steps": 30}}, {"negative_prompt": "rain", "steps": 30}),
+        ({}, {}),
+    ],
+)
+def test_sdxl_has_sizes_and_a_path_of_its_own(given: dict[str, Any], made: dict[str, Any]) -> None:
+    (call,) = course(SDXL, [BYTES], **given).calls
+    assert str(call.url).endswith("/inference/v1/image_generation/accounts/fireworks/models/stable-diffusion-xl-1024-v1-0")
+    assert orjson.loads(payload(call)) == {"prompt": "a hat", **made}
 
 
 def test_kontext_is_a_job() -> None:
@@ -155,6 +172,7 @@ REFUSED = [
     [
         *((FLUX, *row) for row in REFUSED),
         *((KONTEXT, *row) for row in REFUSED),
+        *((SDXL, *row) for row in REFUSED),
         (FLUX, Filtered(), 400, "content_policy_violation", "false", "withheld"),
         (FLUX, Raw(body=b"<html>", content_type="text/html"), 502, "invalid_image", "false", "not an image"),
         (FLUX, Raw(body=b""), 502, "invalid_image", "false", "empty"),

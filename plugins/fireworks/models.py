@@ -1,19 +1,24 @@
-"""What FLUX takes on Fireworks, as data. Source: contracts, hosted-others.md."""
+"""What FLUX and SDXL take on Fireworks, as data. Source: contracts, hosted-others.md."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plugins.image_edit import Inputs, Rules, Shapes
+from plugins.image_edit import Inputs, Rules, Shapes, Sizes
 
 _RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model(Rules):
-    """`job` says that it is submitted and asked for; the others answer with the picture's bytes."""
+    """`job` says that it is submitted and asked for; the others answer with the picture's bytes.
+
+    `before` and `behind` are what stands around the model in the path.
+    """
 
     job: bool = False
+    before: str = "workflows"
+    behind: str = "text_to_image"
 
 
 FLUX = Model(
@@ -30,10 +35,21 @@ KONTEXT = Model(
     shapes=Shapes(ratios=_RATIOS),
     job=True,
 )
+# The shapes that SDXL was trained on; a side of another length is refused or makes a poor picture.
+_SDXL_SIZES = (*("1024x1024", "1152x896", "896x1152", "1216x832", "832x1216", "1344x768", "768x1344", "1536x640", "640x1536"),)
+SDXL = Model(
+    references=0,
+    fields=frozenset({"seed", "output_format", "negative_prompt", "cfg_scale", "steps", "safety_check"}),
+    values={"output_format": frozenset({"jpeg", "png"})},
+    sizes=Sizes(labels=_SDXL_SIZES, custom=False),
+    before="image_generation",
+    behind="",
+)
 
 MODELS: dict[str, Model] = {
     "accounts/fireworks/models/flux-1-schnell-fp8": FLUX,
     "accounts/fireworks/models/flux-1-dev-fp8": FLUX,
+    "accounts/fireworks/models/stable-diffusion-xl-1024-v1-0": SDXL,
     "accounts/fireworks/models/flux-kontext-pro": KONTEXT,
     "accounts/fireworks/models/flux-kontext-max": KONTEXT,
 }

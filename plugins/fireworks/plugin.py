@@ -45,7 +45,7 @@ _MEANS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Fireworks:
-    """FLUX, by Fireworks AI."""
+    """FLUX and SDXL, by Fireworks AI."""
 
     api_key: Secret
     """The key of your account."""
@@ -72,18 +72,21 @@ class Fireworks:
         return [self]
 
     def edit(self, job: Job) -> Steps:
-        there = self.base_url / "workflows" / job.model
-        return self._kontext(job, there) if self.models[job.like].job else self._flux(job, there)
+        model = self.models[job.like]
+        there = self.base_url / model.before / job.model
+        if model.job:
+            return self._kontext(job, there)
+        return self._bytes(job, there / model.behind if model.behind else there)
 
     def _refused(self, reply: Reply) -> UpstreamRefusal:
         status, code = _MEANS.get(reply.status, (reply.status, "upstream_error"))
         return refusal(reply, self.name, status=status, code=code)
 
-    def _flux(self, job: Job, there: URL) -> Steps:
+    def _bytes(self, job: Job, there: URL) -> Steps:
         kind = f"image/{job.output_format or 'png'}"
         headers = {**self.api_key.bearer(), "Accept": kind}
         try:
-            reply = yield Call(method="POST", url=there / "text_to_image", headers=headers, json=_settings(job))
+            reply = yield Call(method="POST", url=there, headers=headers, json=_settings(job))
         except CallError as error:
             raise self._refused(error.reply) from None
         if reply.headers.get("finish-reason") == "CONTENT_FILTERED":
@@ -128,5 +131,8 @@ def _state(reply: Reply) -> str:
 
 
 def _settings(job: Job) -> dict[str, object]:
-    told = {"aspect_ratio": job.aspect_ratio, "seed": job.seed}
+    told: dict[str, object] = {"aspect_ratio": job.aspect_ratio, "seed": job.seed}
+    if job.size is not None:
+        width, _, height = job.size.partition("x")
+        told |= {"width": int(width), "height": int(height)}
     return {"prompt": job.prompt, **job.extra, **{name: value for name, value in told.items() if value is not None}}

@@ -13,8 +13,10 @@ __all__ = ["Cut", "Ends", "Filtered", "Fireworks", "Raw", "Refused", "error"]
 
 KEY = "fw_0123456789abcdef"
 BELOW = "/inference/v1/workflows/"
+SDXL = "/inference/v1/image_generation/accounts/fireworks/models/stable-diffusion-xl-1024-v1-0"
 _FLUX = ("flux-1-schnell-fp8", "flux-1-dev-fp8")
 _KONTEXT = ("flux-kontext-pro", "flux-kontext-max")
+SDXL_SIZES = ("1024x1024", "1152x896", "896x1152", "1216x832", "832x1216", "1344x768", "768x1344", "1536x640", "640x1536")
 MODELS = {f"accounts/fireworks/models/{name}": name in _KONTEXT for name in (*_FLUX, *_KONTEXT)}
 RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
 
@@ -62,6 +64,9 @@ class Fireworks(Service):
             return web.Response(body=self.jobs[request.path.removeprefix("/files/")].picture, content_type="image/png")
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             raise error(401, "The API key you provided is invalid.")
+        if (request.method, request.path) == ("POST", SDXL):
+            seen.body = read_json(request, raw)
+            return self._sdxl(request, seen)
         path = request.path.removeprefix(BELOW)
         model, _, verb = path.rpartition("/") if path.endswith(("/text_to_image", "/get_result")) else (path, "", "")
         if request.method != "POST" or model not in MODELS or (verb == "text_to_image") == MODELS[model]:
@@ -85,7 +90,9 @@ class Fireworks(Service):
         return round(1024 * (wide / high) ** 0.5), round(1024 * (high / wide) ** 0.5)
 
     def _flux(self, request: web.Request, seen: Seen) -> web.Response:
-        size = self._check(seen, {"num_inference_steps", "guidance_scale"})
+        return self._picture(request, seen, self._check(seen, {"num_inference_steps", "guidance_scale"}))
+
+    def _picture(self, request: web.Request, seen: Seen, size: tuple[int, int]) -> web.Response:
         kind = {"image/png": "PNG", "image/jpeg": "JPEG"}.get(request.headers.get("Accept", ""))
         if kind is None:
             raise error(406, "Accept must be image/jpeg or image/png")
@@ -94,6 +101,18 @@ class Fireworks(Service):
         picture = draw(f"{seen.body['prompt']}|{len(self.requests)}", size, kind=kind)
         headers = {"finish-reason": "CONTENT_FILTERED" if fault else "SUCCESS", "x-request-id": f"fw-{len(self.requests)}"}
         return web.Response(body=picture, content_type=request.headers["Accept"], headers=headers)
+
+    def _sdxl(self, request: web.Request, seen: Seen) -> web.Response:
+        """What is null is as good as absent: the vendor's own client sends every field."""
+        body = {name: value for name, value in seen.body.items() if value is not None}
+        known = {"prompt", "negative_prompt", "width", "height", "seed", "steps", "cfg_scale", "safety_check"}
+        by_client = {"model", "samples", "sampler", "clip_guidance_preset", "style_preset", "return_latents"}
+        for name in body.keys() - known - by_client - {"apply_invisible_watermark", "text_prompts"}:
+            raise error(400, f"Extra inputs are not permitted, field: '{name}'")
+        size = body.get("width", 1024), body.get("height", 1024)
+        if not body.get("prompt") or f"{size[0]}x{size[1]}" not in SDXL_SIZES or body.get("samples", 1) != 1:
+            raise error(400, "prompt, width, height or samples")
+        return self._picture(request, seen, size)
 
     def _kontext(self, request: web.Request, seen: Seen) -> object:
         size = self._check(seen, {"input_image", "output_format", "safety_tolerance", "prompt_upsampling"})
@@ -124,7 +143,7 @@ class Fireworks(Service):
         return {"id": id_, "status": "Ready", "result": {"sample": f"{self.url.origin()}/files/{id_}"}}
 
 
-MODELS_TO_TRY = [*MODELS]
+MODELS_TO_TRY = [*MODELS, SDXL.partition("image_generation/")[2]]
 
 
 def setup(emulator: Fireworks) -> dict[str, Any]:
