@@ -114,8 +114,8 @@ def test_what_is_sent(model: str, given: dict[str, Any], made: dict[str, Any]) -
 
 def test_the_answer() -> None:
     """Fact 17: byte for byte. The bill is in credits."""
-    note, image = course().outputs
-    assert note == Note(cost={"amount": "0.045", "currency": "USD"}, request_id="j1")
+    note, bill, image = course().outputs
+    assert (note, bill) == (Note(request_id="j1"), Note(cost={"amount": "0.045", "currency": "USD"}))
     assert image == HostedImage("https://delivery-eu1.bfl.ai/a.png?sig=%2F")
     older = orjson.dumps({"id": "j1", "state": "Ready", "result": {"sample": "https://x/y"}})
     assert course(replies=[submitted(), Reply(body=older)]).outputs[-1] == HostedImage("https://x/y")
@@ -124,12 +124,20 @@ def test_the_answer() -> None:
 @pytest.mark.parametrize(
     "link",
     ["https://evil.example/v1/get_result?id=j1", "https://evilbfl.ai/x", "https://bfl.ai.evil.example/x", "http://gateway.bfl.ai/x",
-     "https://gateway.bfl.ai:444/x", "//gateway.bfl.ai/x", "get_result"],
+     "https://gateway.bfl.ai:444/x", "//gateway.bfl.ai/x", "get_result",
+     "https://gateway.bfl.ai@evil.example/x", "https://gateway.bfl.ai:443@evil.example/x", "https://evil.example#.bfl.ai",
+     "https://evil.example?.bfl.ai", "https://evil.example/.bfl.ai", "https://gateway.bfl.ai./x"],
 )  # fmt: skip
 def test_the_key_goes_nowhere_else(link: str) -> None:
     """Fact 18: to polling hosts of the vendor, and to those alone."""
     with pytest.raises(InvalidReply, match="may not see the key"):
         course(replies=[submitted(link)])
+
+
+@pytest.mark.parametrize("host", ["bfl.ai", "gateway.bfl.ai", "api.eu2.bfl.ai", "GATEWAY.bfl.ai"])
+def test_the_vendors_own_hosts_see_the_key(host: str) -> None:
+    """Fact 18, the other half: regions differ."""
+    assert str(course(replies=[submitted(f"https://{host}/x?id=j1"), READY]).calls[1].url.host) == host.lower()
 
 
 def test_a_gateway_of_ones_own_asks_at_itself_alone() -> None:
@@ -194,6 +202,30 @@ async def test_cost_and_ids(client: openai.AsyncOpenAI) -> None:
     told: Any = answer.parse()
     assert len(set(bytes_of(told))) == 2
     assert (told.cost["amount"], told.cost["per_image"], told.cost["source"]) == ("0.09", "0.045", "provider")
+
+
+async def test_what_was_moderated_costs_nothing(service: Service, client: openai.AsyncOpenAI) -> None:
+    """Beside pictures that were made; contracts, bfl.md: not charged."""
+    service.script(Ends(state="Content Moderated"))
+    told: Any = await client.images.generate(model=FLUX, prompt="x", n=2)
+    assert len(bytes_of(told)) == 1
+    assert (told.cost["amount"], told.cost["per_image"]) == ("0.045", "0.045")
+
+
+@pytest.mark.parametrize("state", ["Request Moderated", "Error"])
+async def test_a_job_that_failed_is_named(service: Service, state: str) -> None:
+    fault = Ends(state=state, details={"Moderation Reasons": ["violence"]})
+    error = await refused(service, service_module.setup(service), fault, FLUX, edit=False)
+    assert error.response.headers["X-Upstream-Request-ID"] == "job-1"
+    assert f'{state}: {{"Moderation Reasons":["violence"]}}' in error.message
+
+
+async def test_a_form_has_only_text(service: Service, client: openai.AsyncOpenAI) -> None:
+    """Fact 26: the service is sent numbers and switches."""
+    extra = {"prompt_upsampling": "true", "guidance": "4.5", "steps": "30", "safety_tolerance": "2", "seed": "7"}
+    await client.images.edit(model="flux-2-flex", image=png(), prompt="x", extra_body=extra)
+    body = service.requests[0].body
+    assert [body[name] for name in extra] == [True, 4.5, 30, 2, 7]
 
 
 async def test_what_arrives_is_what_was_sent(service: Service, client: openai.AsyncOpenAI) -> None:

@@ -20,7 +20,7 @@ from plugins.image_edit.fit import fit
 from plugins.image_edit.testing import PNG, Course, ProviderConformance, payload, run_steps
 from proxy_core.testing import loaded
 from tests.emulators import fireworks as service_module
-from tests.emulators.fireworks import MODELS_TO_TRY, Cut, Ends, Filtered, Raw, error
+from tests.emulators.fireworks import MODELS_TO_TRY, Cut, Ends, Filtered, Raw, Refused, error
 from tests.pictures import mask, opened, png
 from tests.surfaces import bytes_of, edited, first, generated, proxied, refused, warnings
 
@@ -157,6 +157,8 @@ async def test_what_cannot_be_done_is_named_or_refused(service: Service, client:
 
 REFUSED = [
     (error(400, "bad"), 400, "upstream_error", None, "bad"),
+    (Refused(400, {"error": {"message": "no such LoRA", "code": "bad_lora", "param": "lora"}}), 400, "bad_lora", None, "LoRA"),
+    (error(503, "busy"), 503, "overloaded", "false", "busy"),
     (error(401, "bad key"), 401, "invalid_api_key", None, "bad key"),
     (error(402, "pay"), 429, "insufficient_quota", "false", "pay"),
     (error(412, "Account suspended"), 429, "insufficient_quota", "false", "suspended"),
@@ -191,6 +193,28 @@ async def test_errors(
     assert (error.status_code, error.code) == (status, code)
     assert error.response.headers.get("x-should-retry") == again
     assert said in error.message
+
+
+@pytest.mark.parametrize("status", ["Content Moderated", "Error"])
+async def test_a_job_that_failed_is_named(service: Service, status: str) -> None:
+    error = await refused(service, service_module.setup(service), Ends(status=status), KONTEXT, edit=False)
+    assert error.response.headers["X-Upstream-Request-ID"] == "k1"
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "sent"),
+    [
+        (FLUX, {"num_inference_steps": "4", "guidance_scale": "3.5", "seed": "7"}, [4, 3.5, 7]),
+        (KONTEXT, {"safety_tolerance": "2", "prompt_upsampling": "true"}, [2, True]),
+        (SDXL, {"steps": "30", "cfg_scale": "7", "safety_check": "false"}, [30, 7.0, False]),
+    ],
+)
+async def test_a_form_has_only_text(
+    service: Service, client: openai.AsyncOpenAI, model: str, given: dict[str, str], sent: list[object]
+) -> None:
+    """Fact 26: the service is sent numbers and switches."""
+    await client.images.generate(model=model, prompt="x", extra_body=given)
+    assert [service.requests[0].body[name] for name in given] == sent
 
 
 def test_the_page_is_right() -> None:

@@ -6,12 +6,13 @@ import dataclasses
 import math
 import random
 import re
+from collections.abc import Container
 from typing import Any
 
 import pytest
 
 from plugins.bytedance.models import MODELS
-from plugins.image_edit import Image, Job, Link, Rules, Sizes
+from plugins.image_edit import Decimals, Image, Job, Link, Rules, Sizes
 from plugins.image_edit.fit import fit
 from plugins.image_edit.sizing import nearest
 from plugins.image_edit.testing import PNG
@@ -549,12 +550,22 @@ def test_a_value_of_a_strange_type_is_left_out(value: object) -> None:
         ({"expand": "no"}, {}),
         ({"expand": []}, {}),
         ({"mode": "1"}, {"mode": "1"}),
+        ({"scale": "4.5"}, {"scale": 4.5}),
+        ({"scale": "3"}, {"scale": 3.0}),
+        ({"scale": 3}, {"scale": 3}),
+        ({"scale": "11"}, {}),
+        ({"scale": "-2"}, {}),
+        ({"scale": "nan"}, {}),
+        ({"scale": "1e1"}, {}),
+        ({"scale": True}, {}),
+        ({"scale": float("nan")}, {}),
     ],
 )
 def test_numbers_and_switches_of_a_form(given: dict[str, object], meant: dict[str, object]) -> None:
     """Fact 26: a multipart form has only text."""
-    fields = frozenset({"steps", "expand", "mode"})
-    values = {"steps": range(1, 51), "expand": (True, False), "mode": frozenset({"1", "2"})}
+    values: dict[str, Container[object]]
+    values = {"steps": range(1, 51), "expand": (True, False), "mode": frozenset({"1", "2"}), "scale": Decimals(-1, 10)}
+    fields = frozenset(values)
     job, warnings = fit(asked("m", extra=given), Rules(fields=fields, values=values), reject=False)
     assert (dict(job.extra), len(warnings)) == (meant, int(not meant))
     assert all(type(job.extra[name]) is type(value) for name, value in meant.items())

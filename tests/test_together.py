@@ -65,7 +65,8 @@ def test_base64_has_another_name() -> None:
         (FLUX, {"aspect_ratio": "16:9"}, {"width": 1360, "height": 768}),
         (SCHNELL, {"resolution": "4K"}, {"width": 1440, "height": 1440}),
         (FLUX, {"extra": {"steps": 4, "negative_prompt": "rain"}}, {"steps": 4, "negative_prompt": "rain"}),
-        (FLUX, {"quality": "high", "output_format": "png"}, {}),
+        (FLUX, {"quality": "high", "output_format": "png"}, {"output_format": "png"}),
+        (FLUX, {"output_format": "webp"}, {}),
     ],
 )
 def test_what_is_sent(model: str, given: dict[str, Any], made: dict[str, Any]) -> None:
@@ -109,6 +110,22 @@ async def test_every_model_on_every_surface(service: Service, client: openai.Asy
     assert all(seen.status == 200 for seen in service.requests)
 
 
+async def test_output_format(client: openai.AsyncOpenAI) -> None:
+    """Fact 15: as asked, and a JPEG where nothing was."""
+    made = [await client.images.generate(model=FLUX, prompt="x", **more) for more in ({}, {"output_format": "png"})]  # type: ignore[call-overload]
+    assert [bytes_of(answer)[0][:4] for answer in made] == [b"\xff\xd8\xff\xe0", b"\x89PNG"]
+    assert not any(
+        "output_format" in warning for answer in made for warning in (answer.model_extra or {}).get("warnings") or ()
+    )
+
+
+async def test_a_form_has_only_text(service: Service, client: openai.AsyncOpenAI) -> None:
+    """Fact 26: the service is sent numbers and switches."""
+    extra = {"steps": "4", "guidance_scale": "3.5", "disable_safety_checker": "false", "seed": "7"}
+    await client.images.edit(model=FLUX, image=png(), prompt="x", extra_body=extra)
+    assert [service.requests[0].body[name] for name in extra] == [4, 3.5, False, 7]
+
+
 async def test_n(service: Service, client: openai.AsyncOpenAI) -> None:
     """Fact 12: four at once."""
     answer = await client.images.generate(model=FLUX, prompt="x", n=5)
@@ -118,7 +135,7 @@ async def test_n(service: Service, client: openai.AsyncOpenAI) -> None:
 
 async def test_what_cannot_be_done_is_named_or_refused(service: Service, client: openai.AsyncOpenAI) -> None:
     """Fact 13 among it."""
-    extra = {"background": "transparent", "output_format": "png", "quality": "high"}
+    extra = {"background": "transparent", "output_format": "webp", "quality": "high"}
     answer = await client.images.generate(model=FLUX, prompt="x", extra_body=extra)
     for name in extra:
         assert any(name in warning for warning in warnings(answer))
@@ -134,6 +151,8 @@ async def test_what_cannot_be_done_is_named_or_refused(service: Service, client:
     ("fault", "status", "code", "again", "said"),
     [
         (error(400, "bad width"), 400, "upstream_error", None, "bad width"),
+        (error(400, "bad width", "invalid_width"), 400, "invalid_width", None, "bad width"),
+        (error(503, "busy"), 503, "overloaded", "false", "busy"),
         (error(401, "bad key", "invalid_api_key"), 401, "invalid_api_key", None, "bad key"),
         (error(402, "no credit left"), 429, "insufficient_quota", "false", "no credit"),
         (error(404, "no such model"), 404, "model_not_found", None, "no such model"),

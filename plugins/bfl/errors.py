@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import orjson
+
 from plugins.image_edit import Failure, Reply, UpstreamRefusal, refusal
 
 _CODES = {
@@ -21,11 +25,21 @@ def refused(reply: Reply, provider: str) -> UpstreamRefusal:
     return refusal(reply, provider, status=status, code=code, failure=Failure.NOT_BILLED if status in (429, 503) else None)
 
 
-def failed(reply: Reply, state: str, provider: str) -> UpstreamRefusal:
-    """A job that ended without a picture."""
+def failed(reply: Reply, state: str, id_: str, provider: str) -> UpstreamRefusal:
+    """A job that ended without a picture. Its id is what the vendor's support can find it by."""
+    reply = replace(reply, headers={**reply.headers, "x-request-id": id_})
     details = reply.json.get("details")
-    words = f"{state}: {details}" if details else state
+    words = f"{state}: {_words(details)}" if details else state
     if "Moderated" in state:  # of the request or of the picture; neither is charged
         code = "content_policy_violation"
         return refusal(reply, provider, status=400, code=code, message=words, failure=Failure.NOT_BILLED)
     return refusal(reply, provider, status=502, code="upstream_error", message=words, failure=Failure.UNKNOWN)
+
+
+def _words(details: object) -> str:
+    if isinstance(details, str):
+        return details
+    try:
+        return orjson.dumps(details).decode()
+    except TypeError:  # nested deeper than can be written
+        return "for reasons that cannot be told"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plugins.image_edit import Inputs, Rules, Shapes, Sizes
+from plugins.image_edit import Decimals, Inputs, Rules, Shapes, Sizes
 
 _FIELDS = frozenset({"seed", "output_format", "safety_tolerance", "prompt_upsampling"})
-_VALUES = {"output_format": frozenset({"jpeg", "png"}), "safety_tolerance": range(7)}
+_VALUES = {"output_format": frozenset({"jpeg", "png"}), "safety_tolerance": range(7), "prompt_upsampling": (True, False)}
 _INPUTS = Inputs(formats=frozenset({"image/png", "image/jpeg", "image/webp"}))
 _FOUR_MEGAPIXELS = 4 * 1024 * 1024
 _RATIOS = ("21:9", "16:9", "3:2", "4:3", "5:4", "1:1", "4:5", "3:4", "2:3", "9:16", "9:21")
@@ -22,7 +22,7 @@ FLUX_2 = Rules(
 FLUX_2_FLEX = replace(
     FLUX_2,
     fields=_FIELDS | {"steps", "guidance"},
-    values={**_VALUES, "steps": range(1, 51)},
+    values={**_VALUES, "steps": range(1, 51), "guidance": Decimals(1.5, 10)},
 )
 FLUX_2_KLEIN = replace(FLUX_2, references=4)
 KONTEXT = Rules(

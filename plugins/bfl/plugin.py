@@ -59,7 +59,7 @@ class BFL:
     def origins(self) -> list[URL]:
         """Jobs are asked for at hosts of the vendor's that differ from region to region; they are shown the key too."""
         vendors = (self.base_url.host or "").endswith(".bfl.ai") and self.base_url.scheme == "https"
-        return [self.base_url, *([URL("https://*.bfl.ai")] if vendors else [])]
+        return [self.base_url, *([URL("https://bfl.ai"), URL("https://*.bfl.ai")] if vendors else [])]
 
     @hookimpl
     def image_edit_providers(self) -> Iterable[Provider]:
@@ -73,14 +73,17 @@ class BFL:
             raise refused(error.reply, self.name) from None
         id_: str = submitted.json["id"]
         yield Submitted(id_)
-        yield Note(cost=_cost(submitted), request_id=id_)
+        yield Note(request_id=id_)
         asked = Call(method="GET", url=self._polling(submitted, id_), headers=key)
         reply = yield from poll(
             asked, lambda reply: _state(reply) in _RUNNING, first=self.poll_every, factor=1.2, most=4 * self.poll_every
         )
         yield Ended()
+        # Told at the end: what a filter stops is not charged, whatever the submission announced.
+        moderated = "Moderated" in _state(reply)
+        yield Note(cost={"amount": "0", "currency": "USD"} if moderated else _cost(submitted))
         if _state(reply) != "Ready":
-            raise failed(reply, _state(reply), self.name)
+            raise failed(reply, _state(reply), id_, self.name)
         yield HostedImage(reply.json["result"]["sample"])
 
     def _polling(self, submitted: Reply, id_: str) -> URL:

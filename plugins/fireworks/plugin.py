@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from yarl import URL
 
@@ -40,6 +40,7 @@ _MEANS = {
     412: (429, "insufficient_quota"),  # the account is suspended, for its bills as a rule
     422: (422, "invalid_value"),
     429: (429, "rate_limit_exceeded"),
+    503: (503, "overloaded"),
 }
 
 
@@ -79,7 +80,7 @@ class Fireworks:
         return self._bytes(job, there / model.behind if model.behind else there)
 
     def _refused(self, reply: Reply) -> UpstreamRefusal:
-        status, code = _MEANS.get(reply.status, (reply.status, "upstream_error"))
+        status, code = _MEANS.get(reply.status, (reply.status, None))  # else its own code
         return refusal(reply, self.name, status=status, code=code)
 
     def _bytes(self, job: Job, there: URL) -> Steps:
@@ -113,6 +114,7 @@ class Fireworks:
         )
         yield Ended()
         state = _state(reply)
+        reply = replace(reply, headers={**reply.headers, "x-request-id": id_})
         if state.endswith("Moderated"):
             raise self._filtered(reply, state, Failure.UNKNOWN)
         if state != "Ready":

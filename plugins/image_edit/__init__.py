@@ -26,11 +26,12 @@ from .origins import check_base_url, may_call
 from .picture import Image, Link
 from .plugin import ImageEdit
 from .polling import check_poll_every, poll
-from .rules import Inputs, Price, Rules, Shapes, Sizes, Tier
+from .rules import Decimals, Inputs, Price, Rules, Shapes, Sizes, Tier
 
 __all__ = [
     "Call",
     "CallError",
+    "Decimals",
     "Ended",
     "Failed",
     "Failure",

@@ -11,7 +11,7 @@ from proxy_core import ClientError
 
 from .changes import Fitting
 from .model import Job
-from .rules import Rules
+from .rules import Decimals, Rules
 from .sizing import fit_size
 
 VOCABULARY = ("aspect_ratio", "resolution", "quality", "output_format", "background", "seed")
@@ -110,6 +110,7 @@ def _taken(fitting: Fitting, rules: Rules, known: frozenset[str], name: str, val
     return near
 
 
+_DECIMALS = r"-?[0-9]{1,9}(\.[0-9]{1,9})?"
 _SWITCHES = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -117,6 +118,8 @@ def _meant(value: object, values: Container[object]) -> object:
     """A number or a switch for its text, where the values are such: a multipart form has only text. And no 1 for a true."""
     if isinstance(values, range) and isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII):
         return int(value)
+    if isinstance(values, Decimals) and isinstance(value, str) and re.fullmatch(_DECIMALS, value, re.ASCII):
+        return float(value)
     if isinstance(values, (tuple, frozenset)) and any(one is True for one in values) and isinstance(value, (str, int)):
         return _SWITCHES.get(str(value).lower(), value)
     return value

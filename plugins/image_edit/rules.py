@@ -43,6 +43,20 @@ class Inputs:
     ratio: float = 0.0  # the longer side over the shorter, at most
 
 
+@dataclass(frozen=True)
+class Decimals:
+    """For `values`: any number from `least` to `most`, whole or not."""
+
+    least: float
+    most: float
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and self.least <= value <= self.most
+
+    def __str__(self) -> str:
+        return f"{self.least:g} to {self.most:g}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tier:
     """One line of a price list: what a picture costs that is all that is said here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from plugins.image_edit import Inputs, Rules, Sizes
+from plugins.image_edit import Decimals, Inputs, Rules, Sizes
 
 _INPUTS = Inputs(formats=frozenset({"image/png", "image/jpeg", "image/webp"}))
 
@@ -18,7 +18,13 @@ class Model(Rules):
 
 FLUX_1 = Model(
     references=0,
-    fields=frozenset({"seed", "steps", "negative_prompt", "guidance_scale", "disable_safety_checker"}),
+    fields=frozenset({"seed", "output_format", "steps", "negative_prompt", "guidance_scale", "disable_safety_checker"}),
+    values={
+        "output_format": frozenset({"jpeg", "png"}),
+        "steps": range(1, 1001),  # what a model has as its own limit is not told; these are numbers, that is all
+        "guidance_scale": Decimals(0, 1000),
+        "disable_safety_checker": (True, False),
+    },
     sizes=Sizes(area=(256 * 256, 1440 * 1440), side=(256, 1440), step=16),
 )
 KONTEXT = replace(FLUX_1, references=1, inputs=_INPUTS, pictures="image_url")

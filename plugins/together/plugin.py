@@ -34,6 +34,7 @@ _MEANS = {
     404: (404, "model_not_found"),
     422: (422, "invalid_value"),
     429: (429, "rate_limit_exceeded"),
+    503: (503, "overloaded"),
 }
 
 
@@ -75,7 +76,7 @@ class Together:
             yield Image.from_base64(item["b64_json"]) if item.get("b64_json") else HostedImage(item["url"])
 
     def _refused(self, reply: Reply) -> UpstreamRefusal:
-        status, code = _MEANS.get(reply.status, (reply.status, "upstream_error"))
+        status, code = _MEANS.get(reply.status, (reply.status, None))  # else its own code
         said = bytes(reply.body).lower()
         if reply.status in (400, 422) and (b"nsfw" in said or b"moderat" in said or b"content policy" in said):
             status, code = 400, "content_policy_violation"
@@ -92,6 +93,5 @@ def _settings(job: Job, model: Model) -> dict[str, object]:
     if job.references:
         urls = [reference.url for reference in job.references]
         given[model.pictures] = urls[0] if model.pictures == "image_url" else urls
-    if job.seed is not None:
-        given["seed"] = job.seed
-    return given
+    told = {"seed": job.seed, "output_format": job.output_format}
+    return {**given, **{name: value for name, value in told.items() if value is not None}}

@@ -16,6 +16,7 @@ from tests.emulators.service import (
     Seen,
     Service,
     draw,
+    mistyped,
     read_any_base64,
     read_json,
 )
@@ -24,6 +25,14 @@ __all__ = ["BFL", "Cut", "Ends", "Raw", "Refused", "detail"]
 
 KEY = "bfl-test-0123456789"
 _SIDES = {"width", "height"}
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "prompt": (str,),
+    "seed": (int,),
+    "safety_tolerance": (int,),
+    "prompt_upsampling": (bool,),
+    "steps": (int,),
+    "guidance": (int, float),
+}
 _COMMON = {"prompt", "seed", "output_format", "safety_tolerance", "prompt_upsampling"}
 
 
@@ -124,6 +133,10 @@ class BFL(Service):
             raise detail(422, [fault])
         if not body.get("prompt") or body.get("output_format", "png") not in ("png", "jpeg"):
             raise detail(422, [{"loc": ["body", "prompt"], "msg": "Field required", "type": "missing"}])
+        if wrong := mistyped(body, _KINDS):
+            raise detail(422, [{"loc": ["body", wrong], "msg": "Input should be of its type", "type": "type_error"}])
+        if not 1.5 <= body.get("guidance", 3) <= 10 or not 1 <= body.get("steps", 20) <= 50:
+            raise detail(422, [{"loc": ["body", "guidance"], "msg": "out of range", "type": "value_error"}])
         for name in _SIDES & body.keys():
             if not isinstance(body[name], int) or body[name] % model.step or body[name] < 64:
                 said = f"must be a multiple of {model.step}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.emulators.service import Cut, Raw, Refused, Seen, Service, draw, read_data_url, read_json
+from tests.emulators.service import Cut, Raw, Refused, Seen, Service, draw, mistyped, read_data_url, read_json
 
 __all__ = ["Cut", "Ends", "Filtered", "Fireworks", "Raw", "Refused", "error"]
 
@@ -18,6 +18,12 @@ _FLUX = ("flux-1-schnell-fp8", "flux-1-dev-fp8")
 _KONTEXT = ("flux-kontext-pro", "flux-kontext-max")
 SDXL_SIZES = ("1024x1024", "1152x896", "896x1152", "1216x832", "832x1216", "1344x768", "768x1344", "1536x640", "640x1536")
 MODELS = {f"accounts/fireworks/models/{name}": name in _KONTEXT for name in (*_FLUX, *_KONTEXT)}
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("prompt", "negative_prompt", "aspect_ratio", "output_format"), (str,)),
+    **dict.fromkeys(("seed", "steps", "num_inference_steps", "safety_tolerance", "width", "height"), (int,)),
+    **dict.fromkeys(("guidance_scale", "cfg_scale"), (int, float)),
+    **dict.fromkeys(("prompt_upsampling", "safety_check"), (bool,)),
+}
 RATIOS = ("1:1", "21:9", "16:9", "3:2", "5:4", "4:5", "2:3", "9:16", "9:21", "4:3", "3:4")
 
 
@@ -84,6 +90,8 @@ class Fireworks(Service):
         body = seen.body
         for name in body.keys() - known - {"prompt", "aspect_ratio", "seed"}:
             raise error(400, f"Extra inputs are not permitted, field: '{name}'")
+        if wrong := mistyped(body, KINDS):
+            raise error(400, f"Input should be a valid value, field: '{wrong}'")
         if not body.get("prompt") or body.get("aspect_ratio", "1:1") not in RATIOS:
             raise error(400, "prompt or aspect_ratio")
         wide, high = map(int, body.get("aspect_ratio", "1:1").split(":"))
@@ -109,6 +117,8 @@ class Fireworks(Service):
         by_client = {"model", "samples", "sampler", "clip_guidance_preset", "style_preset", "return_latents"}
         for name in body.keys() - known - by_client - {"apply_invisible_watermark", "text_prompts"}:
             raise error(400, f"Extra inputs are not permitted, field: '{name}'")
+        if wrong := mistyped(body, KINDS):
+            raise error(400, f"Input should be a valid value, field: '{wrong}'")
         size = body.get("width", 1024), body.get("height", 1024)
         if not body.get("prompt") or f"{size[0]}x{size[1]}" not in SDXL_SIZES or body.get("samples", 1) != 1:
             raise error(400, "prompt, width, height or samples")

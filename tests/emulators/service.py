@@ -28,6 +28,7 @@ __all__ = [
     "Seen",
     "Service",
     "draw",
+    "mistyped",
     "read_any_base64",
     "read_base64",
     "read_data_url",
@@ -143,6 +144,12 @@ def read_json(request: web.Request, raw: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("not an object")
     return value
+
+
+def mistyped(body: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]]) -> str | None:
+    """The first field that is none of its kinds: a number's text is no number, and neither is a true."""
+    wrong = (name for name, kind in kinds.items() if name in body and type(body[name]) not in kind)
+    return next(wrong, None)
 
 
 def read_base64(text: str, kind: str) -> tuple[Picture, str]:

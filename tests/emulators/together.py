@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.emulators.service import Cut, Raw, Refused, Seen, Service, draw, read_data_url, read_json
+from tests.emulators.service import Cut, Raw, Refused, Seen, Service, draw, mistyped, read_data_url, read_json
 
 __all__ = ["Cut", "Raw", "Refused", "Together", "error"]
 
@@ -22,7 +22,13 @@ MODELS = {
     f"{_FLUX}2-flex": "reference_images",
     f"{_FLUX}2-dev": "reference_images",
 }
-FIELDS = {"model", "prompt", "n", "width", "height", "steps", "seed", "negative_prompt", "guidance_scale", "response_format"}
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model", "prompt", "negative_prompt", "response_format", "output_format"), (str,)),
+    **dict.fromkeys(("n", "width", "height", "steps", "seed"), (int,)),
+    "guidance_scale": (int, float),
+    "disable_safety_checker": (bool,),
+    "image_loras": (list,),
+}
 
 
 def error(status: int, message: str, code: str | None = None, **headers: str) -> Refused:
@@ -47,8 +53,13 @@ class Together(Service):
         field = MODELS.get(str(body.get("model")))
         if field is None:
             raise error(404, f"Unable to access model {body.get('model')}", "model_not_available")
-        for name in body.keys() - FIELDS - {field, "disable_safety_checker"}:
+        for name in body.keys() - KINDS.keys() - {field}:
             raise error(400, f"{name} is not permitted")
+        if wrong := mistyped(body, KINDS):
+            raise error(400, f"{wrong} has a wrong type")
+        kind = body.get("output_format", "jpeg")
+        if kind not in ("jpeg", "png"):
+            raise error(422, "output_format: Input should be 'jpeg' or 'png'")
         if body.get("response_format", "url") not in ("base64", "url"):
             raise error(422, "response_format: Input should be 'base64' or 'url'")
         if not body.get("prompt") or not 1 <= body.get("n", 1) <= 4:
@@ -71,8 +82,11 @@ class Together(Service):
         seen.pictures = body.get("n", 1)
         data = []
         for n in range(seen.pictures):
-            made = draw(f"{body['prompt']}|{n}|{len(self.requests)}", size, files)
-            data.append({"index": n, "type": "b64_json", "b64_json": base64.b64encode(made).decode()})
+            made = draw(f"{body['prompt']}|{n}|{len(self.requests)}", size, files, kind=kind.upper())
+            if body.get("response_format", "url") == "url":
+                data.append({"index": n, "type": "url", "url": f"{self.url.origin()}/files/{len(self.requests)}-{n}.{kind}"})
+            else:
+                data.append({"index": n, "type": "b64_json", "b64_json": base64.b64encode(made).decode()})
         return {"id": f"t-{len(self.requests)}", "model": body["model"], "object": "list", "data": data[::-1]}
 
 
