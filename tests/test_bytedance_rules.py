@@ -207,7 +207,7 @@ async def asked(name: str, dialect: Any, fields: dict[str, Any]) -> dict[str, An
     request = Request(exchange=Exchange(), method="POST", target="/", headers=CIMultiDict(), body=Body(orjson.dumps(fields)))
     form = await read_form(request, 1 << 24)
     served = SERVED[name]
-    made = job(dialect.parse(form), name=name, model=served.model, like=served.like, request_sha256="")
+    made = job(dialect.parse(form), name=name, model=served.model, like=served.like)
     (call,) = run_steps(ARK.edit(fit(made, served.rules, reject=False)[0]), [LINK_REPLY]).calls
     value = orjson.loads(payload(call))
     assert isinstance(value, dict)
@@ -225,7 +225,7 @@ async def test_a_field_that_is_nested_deeply_is_no_crash(name: str, field: str, 
     served = SERVED[name]
     try:
         form = await read_form(request, 1 << 24)
-        made = job(GENERATIONS.parse(form), name=name, model=served.model, like=served.like, request_sha256="")
+        made = job(GENERATIONS.parse(form), name=name, model=served.model, like=served.like)
         fitted, _ = fit(made, served.rules, reject=False)
     except ClientError:
         return
@@ -256,7 +256,7 @@ async def test_a_forms_text_is_sent_as_what_it_means(text: str, sent: bool) -> N
     request = Request(exchange=Exchange(), method="POST", target="/", headers=headers, body=Body(data))
     served = SERVED["seedream-4.5"]
     made = job(
-        EDITS.parse(await read_form(request, 1 << 24)), name="x", model=served.model, like=served.like, request_sha256=""
+        EDITS.parse(await read_form(request, 1 << 24)), name="x", model=served.model, like=served.like
     )
     (call,) = run_steps(ARK.edit(fit(made, served.rules, reject=False)[0]), [LINK_REPLY]).calls
     value = orjson.loads(payload(call))

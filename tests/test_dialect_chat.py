@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from plugins.image_edit import Image, Job, Link, Result, Rules
-from plugins.image_edit.ask import Ask, Given, job
+from plugins.image_edit.ask import Ask, Event, Given, job
 from plugins.image_edit.dialects.chat import Chat, Shape
 from plugins.image_edit.fit import fit
 from plugins.image_edit.testing import PNG
-from plugins.image_edit.wire import Form
+from plugins.image_edit.wire import Form, json_pieces
 from proxy_core import Body, ClientError, Data, Exchange, Piece
 
 B64 = base64.b64encode(PNG).decode()
@@ -368,7 +368,7 @@ def test_whatever_is_sent_becomes_a_job_or_names_what_is_wrong() -> None:
         if not isinstance(fields, dict):
             continue  # refused by who reads the body
         try:
-            made = job(Chat().parse(Form(fields=fields)), name="n", model="m", like="l", request_sha256="")
+            made = job(Chat().parse(Form(fields=fields)), name="n", model="m", like="l")
             for rules, reject in itertools.product(RULES, [False, True]):
                 counts["jobs"] += 1
                 fit(made, rules, reject=reject)
@@ -398,22 +398,27 @@ def joined(pieces: Sequence[Data | Piece]) -> bytes:
     return body
 
 
-def rendered(shape: Shape, *images: Image, extra: Any = None, items: Any = None, **more: Any) -> Any:
-    pieces = Chat(shape).render(result(*images, **more), EXCHANGE, extra or {}, items or [{} for _ in images])
+def rendered(shape: Shape, *images: Image, extra: Any = None, **more: Any) -> Any:
+    pieces = Chat(shape).render(result(*images, **more), EXCHANGE, extra or {})
     return orjson.loads(joined(pieces))
 
 
-def streamed(shape: Shape, *images: Image, extra: Any = None, items: Any = None, **more: Any) -> list[Any]:
+def written(events: Sequence[Event], *items: dict[str, Any]) -> list[Any]:
+    """Their data, as it is sent, a signer's fields in those that take some."""
+    for event, item in zip([event for event in events if event.image is not None], items, strict=False):
+        assert event.place is not None
+        event.place.update(item)
+    return [orjson.loads(joined(json_pieces(event.value))) for event in events]
+
+
+def streamed(shape: Shape, *images: Image, extra: Any = None, items: Any = (), **more: Any) -> list[Any]:
     made = result(*images, **more)
     told = Chat(shape).events(made.job, EXCHANGE)
-    items = items or [{} for _ in images]
-    pieces = [piece for image, item in zip(images, items, strict=True) for piece in told.image(image, item)]
-    pieces += told.end(made, extra or {})
-    *events, end = joined(pieces).split(b"\n\n")
-    assert end == b""
-    assert all(event.startswith(b"data: ") and b"\n" not in event for event in events)
-    assert events[-1] == b"data: [DONE]"
-    return [orjson.loads(event.removeprefix(b"data: ")) for event in events[:-1]]
+    events = [event for image in images for event in told.image(image)]
+    *events, end = [*events, *told.end(made, extra or {})]
+    assert end.value is None  # [DONE]
+    assert not any(event.name for event in events)
+    return written(events, *items)
 
 
 COST = {"amount": "0.03", "currency": "USD"}
@@ -490,10 +495,8 @@ def test_usage_is_complete_without_details(shape: Shape) -> None:
 @pytest.mark.parametrize("shape", MESSAGES)
 def test_a_signers_fields_stand_where_clients_keep_them(shape: Shape) -> None:
     extra, items = {"signature": "s", "chain": ["a"]}, [{"image_signature": "1"}, {"other": 2}]
-    answer = rendered(shape, ONE, TWO, extra=extra, items=items)
+    answer = rendered(shape, ONE, TWO, extra=extra)
     assert (answer["signature"], answer["chain"]) == ("s", ["a"])
-    message = answer["choices"][0]["message"]
-    assert (message["image_signature"], message["other"]) == ("1", 2)
     first, second, last = streamed(shape, ONE, TWO, extra=extra, items=items)
     assert "signature" not in {**first, **second}
     assert (last["signature"], last["chain"]) == ("s", ["a"])
@@ -504,8 +507,9 @@ def test_a_signers_fields_stand_where_clients_keep_them(shape: Shape) -> None:
 @pytest.mark.parametrize("shape", MESSAGES)
 def test_a_preview_is_marked_as_one(shape: Shape) -> None:
     told = Chat(shape).events(result(ONE).job, EXCHANGE)
-    events = [*told.preview(TWO, index=0, number=0), *told.preview(ONE, index=0, number=1), *told.image(ONE, {})]
-    first, second, third = [orjson.loads(one.removeprefix(b"data: ")) for one in joined(events).split(b"\n\n")[:-1]]
+    events = [*told.preview(TWO, index=0, number=0), *told.preview(ONE, index=0, number=1), *told.image(ONE)]
+    assert [event.preview for event in events] == [True, True, False]
+    first, second, third = written(events)
     preview = {"type": "image_url", "image_url": {"url": JPEG}, "index": 0, "partial": True, "partial_image_index": 0}
     assert first["choices"][0]["delta"] == {"role": "assistant", "content": "", "images": [preview]}
     assert second["choices"][0]["delta"]["images"][0]["partial_image_index"] == 1
@@ -514,5 +518,5 @@ def test_a_preview_is_marked_as_one(shape: Shape) -> None:
 
 @pytest.mark.parametrize("shape", MESSAGES)
 def test_an_answer_can_be_written_twice(shape: Shape) -> None:
-    pieces = Chat(shape).render(result(ONE, TWO), EXCHANGE, {}, [{}, {}])
+    pieces = Chat(shape).render(result(ONE, TWO), EXCHANGE, {})
     assert joined(pieces) == joined(pieces)

@@ -12,11 +12,11 @@ import orjson
 import pytest
 
 from plugins.image_edit import Image, Job, Link, Result, Rules
-from plugins.image_edit.ask import Ask, Given, job
+from plugins.image_edit.ask import Ask, Event, Given, job
 from plugins.image_edit.dialects.images import EDITS, GENERATIONS, Images
 from plugins.image_edit.fit import fit
 from plugins.image_edit.testing import PNG
-from plugins.image_edit.wire import Form, Upload
+from plugins.image_edit.wire import Form, Upload, json_pieces
 from proxy_core import Body, ClientError, Data, Exchange, Piece
 
 B64 = base64.b64encode(PNG).decode()
@@ -392,7 +392,7 @@ def test_whatever_is_sent_becomes_a_job_or_names_what_is_wrong(dialect: Images, 
         if not isinstance(fields, dict):
             continue  # refused by who reads the body
         try:
-            made = job(dialect.parse(Form(fields=fields)), name="n", model="m", like="l", request_sha256="")
+            made = job(dialect.parse(Form(fields=fields)), name="n", model="m", like="l")
             for rules, reject in itertools.product(RULES, [False, True]):
                 counts["jobs"] += 1
                 fit(made, rules, reject=reject)
@@ -410,7 +410,7 @@ def test_any_text_in_a_form_becomes_a_job_or_names_what_is_wrong(dialect: Images
         uploads = [upload("image")] if dialect is EDITS else []
         try:
             made = job(
-                dialect.parse(form({"prompt": "p", name: [text]}, *uploads)), name="n", model="m", like="", request_sha256=""
+                dialect.parse(form({"prompt": "p", name: [text]}, *uploads)), name="n", model="m", like=""
             )
             fit(made, RULES[1], reject=False)
         except ClientError as error:
@@ -436,24 +436,28 @@ def joined(pieces: Sequence[Data | Piece]) -> bytes:
     return body
 
 
-def rendered(given: Result, extra: Any = None, items: Any = None) -> Any:
-    return orjson.loads(joined(EDITS.render(given, EXCHANGE, extra or {}, items or [{} for _ in given.images])))
+def rendered(given: Result, extra: Any = None) -> Any:
+    return orjson.loads(joined(EDITS.render(given, EXCHANGE, extra or {})))
 
 
-def streamed(dialect: Images, given: Result, extra: Any = None, items: Any = None) -> list[tuple[str, Any]]:
+def written(events: Sequence[Event], *items: dict[str, Any]) -> list[tuple[str, Any]]:
+    """(name, data) as they are sent, a signer's fields in those that take some."""
+    for event, item in zip(events, items, strict=False):
+        assert event.image is not None
+        assert event.place is not None
+        event.place.update(item)
+    return [(event.name, orjson.loads(joined(json_pieces(event.value)))) for event in events]
+
+
+def streamed(dialect: Images, given: Result, extra: Any = None, items: Any = ()) -> list[tuple[str, Any]]:
     told = dialect.events(given.job, EXCHANGE)
-    made = zip(given.images, items or [{} for _ in given.images], strict=True)
-    body = joined([*(piece for image, item in made for piece in told.image(image, item)), *told.end(given, extra or {})])
-    *events, end = body.split(b"\n\n")
-    assert end == b""
-    lines = [event.split(b"\n") for event in events]
-    assert all(len(pair) == 2 for pair in lines)
-    return [(name.removeprefix(b"event: ").decode(), orjson.loads(data.removeprefix(b"data: "))) for name, data in lines]
+    events = [event for image in given.images for event in told.image(image)]
+    return written([*events, *told.end(given, extra or {})], *items)
 
 
 @pytest.mark.parametrize("dialect", [GENERATIONS, EDITS])
 def test_an_answer_is_a_list_of_base64(dialect: Images) -> None:
-    answer = orjson.loads(joined(dialect.render(result(ONE, TWO, usage=USAGE), EXCHANGE, {}, [{}, {}])))
+    answer = orjson.loads(joined(dialect.render(result(ONE, TWO, usage=USAGE), EXCHANGE, {})))
     assert abs(answer.pop("created") - time.time()) < 10
     assert answer == {"data": [{"b64_json": B64}, {"b64_json": TWO64}], "warnings": ["w"], "usage": USAGE, "cost": None}
 
@@ -487,17 +491,16 @@ def test_a_streamed_answer_is_an_event_for_each_picture(dialect: Images, name: s
 
 def test_the_last_picture_waits_for_what_belongs_to_all() -> None:
     told = EDITS.events(result(ONE).job, EXCHANGE)
-    assert told.image(ONE, {}) == []
-    assert B64.encode() in joined(told.image(TWO, {}))
-    assert TWO64.encode() in joined(told.end(result(ONE, TWO), {}))
+    assert told.image(ONE) == []
+    assert [event.image for event in told.image(TWO)] == [ONE]
+    assert [event.image for event in told.end(result(ONE, TWO), {})] == [TWO]
 
 
 @pytest.mark.parametrize(("dialect", "stem"), [(GENERATIONS, "image_generation"), (EDITS, "image_edit")])
 def test_a_preview_is_an_event_at_once(dialect: Images, stem: str) -> None:
     asked = Job(name="n", model="m", prompt="p", quality="low", background="opaque")
-    name, data = joined(dialect.events(asked, EXCHANGE).preview(ONE, index=0, number=2)).split(b"\n")[:2]
-    assert name.decode() == f"event: {stem}.partial_image"
-    event = orjson.loads(data.removeprefix(b"data: "))
+    ((name, event),) = written(dialect.events(asked, EXCHANGE).preview(ONE, index=0, number=2))
+    assert name == f"{stem}.partial_image"
     assert abs(event.pop("created_at") - time.time()) < 10
     told = {"partial_image_index": 2, "index": 0, "size": "1x1", "output_format": "png"}
     told |= {"quality": "low", "background": "opaque"}
@@ -506,16 +509,9 @@ def test_a_preview_is_an_event_at_once(dialect: Images, stem: str) -> None:
 
 def test_a_signers_fields_stand_where_clients_keep_them() -> None:
     extra, items = {"signature": "s"}, [{"image_signature": "1"}, {"image_signature": "2"}]
-    answer = rendered(result(ONE, TWO), extra, items)
+    answer = rendered(result(ONE, TWO), extra)
     assert answer["signature"] == "s"
-    assert [item["image_signature"] for item in answer["data"]] == ["1", "2"]
     (_, one), (_, two) = streamed(EDITS, result(ONE, TWO), extra, items)
     assert [one["image_signature"], two["image_signature"]] == ["1", "2"]
     assert "signature" not in one
     assert two["signature"] == "s"
-
-
-def test_each_picture_has_fields_of_its_own_or_none_has() -> None:
-    """An answer with fewer fields than pictures would go out unsigned in part."""
-    with pytest.raises(ValueError):
-        EDITS.render(result(ONE, TWO), EXCHANGE, {}, [{}])

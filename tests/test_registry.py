@@ -12,8 +12,8 @@ from yarl import URL
 from plugins.bytedance import ByteDance
 from plugins.bytedance.models import MODELS, SEEDREAM_5_0_PRO
 from plugins.image_edit import Job, Note, Rules, Secret, Steps
-from plugins.image_edit.registry import ModelEntry, Served, serve
-from proxy_core import ConfigError, Fault
+from plugins.image_edit.registry import Code, ModelEntry, Served, serve
+from proxy_core import ConfigError, Fault, __version__
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,9 @@ def test_an_endpoint_follows_the_model_behind_it() -> None:
     ark = ByteDance(api_key=Secret("k"))
     entries = {"house-style": ModelEntry(provider="bytedance", model="ep-20260101-x", like="seedream-5.0-pro")}
     served = serve([ark], entries)
+    code = Code(plugin="bytedance", package="darkroom-proxy", version=__version__)
     assert served["house-style"] == Served(
-        name="house-style", provider=ark, model="ep-20260101-x", like="seedream-5.0-pro", rules=SEEDREAM_5_0_PRO
+        name="house-style", provider=ark, model="ep-20260101-x", like="seedream-5.0-pro", rules=SEEDREAM_5_0_PRO, code=code
     )
     assert set(served) == {"house-style", *MODELS}
     (fault,) = faults([ark], style=ModelEntry(provider="bytedance", model="ep-20260101-x"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from yarl import URL
 from plugins.image_edit import Call, Image, InvalidReply, Job, Provider, Result, Seal, Signer, Steps, hookimpl
 from plugins.image_edit.stream import KEEP_ALIVE
 from plugins.image_edit.testing import PNG
-from proxy_core import Body, Exchange, Handler, Middleware, Request, Response
+from proxy_core import Body, Data, Handler, Middleware, Piece, Request, Response
 from proxy_core.testing import plug, running
 from tests.emulators import ark as ark_module
 from tests.emulators import gpt_image
@@ -478,13 +479,19 @@ class Broken:
     def image_edit_signer(self) -> Signer:
         return self
 
-    def begin(self, job: Job, exchange: Exchange) -> Seal:
+    async def begin(self, request: Request, sha256: str) -> Seal:
+        if self.at == "begin":
+            raise InvalidReply("the key is gone")
         return self
 
-    async def image(self, image: Image) -> Mapping[str, object]:
+    async def image(self, image: Image, *, preview: bool) -> Mapping[str, object]:
         if self.at == "image":
             raise InvalidReply("the key is gone")
-        return {}
+        return {"signed": "yes"}
+
+    async def sent(self, data: Sequence[Data | Piece]) -> None:
+        if self.at == "sent":
+            raise RuntimeError("the key is gone")
 
     async def end(self, result: Result) -> tuple[Mapping[str, object], Mapping[str, str]]:
         raise InvalidReply("the key is gone")
@@ -492,7 +499,7 @@ class Broken:
 
 @pytest.mark.parametrize("commit_after", [0.02, 60.0])
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("at", ["image", "end"])
+@pytest.mark.parametrize("at", ["begin", "image", "sent", "end"])
 async def test_without_a_signature_there_is_no_picture(commit_after: float, n: int, at: str) -> None:
     go = asyncio.Event()
 
@@ -510,10 +517,12 @@ async def test_without_a_signature_there_is_no_picture(commit_after: float, n: i
         body = {"model": "slow", "prompt": "x", "stream": True, "n": n}
         async with http.post(f"{url}/v1/images/edits", json={**body, "image": DATA}) as response:
             go.set()
-            try:
-                read = await response.read()
-            except aiohttp.ClientPayloadError:
-                read = b""
+            read = b""
+            with contextlib.suppress(aiohttp.ClientPayloadError):
+                async for chunk in response.content.iter_any():
+                    read += chunk
     # Those that came before the signer failed may have left, each with its own fields; the last, with the receipt, never.
-    assert read.count(b'"b64_json"') <= (0 if at == "image" else n - 1)
+    assert read.count(b'"b64_json"') <= (n - 1 if at == "end" else 0)
+    assert read.count(b'"b64_json"') == read.count(b'"signed":"yes"')
+    assert b"signing_failed" in read
     assert b"darkroom_receipt" not in read

@@ -152,7 +152,7 @@ LARGE = 32 * 1024 * 1024
     "build",
     [
         lambda image: json_pieces({"image": image.data_url, "images": [image.base64]}),
-        lambda image: event_pieces({"b64_json": image.base64}, event="x"),
+        lambda image: event_pieces(json_pieces({"b64_json": image.base64}), event="x"),
         lambda image: multipart_pieces([Part("image", image), Part("image", image)])[1],
     ],
     ids=["json", "event", "multipart"],
@@ -180,8 +180,8 @@ def test_an_event_is_one_line_of_data() -> None:
     value = {"text": "one\ntwo\r\nthree", "image": Image(PNG).base64}
     text = base64.b64encode(PNG)
     plain = b'{"text":"one\\ntwo\\r\\nthree","image":"' + text + b'"}'
-    assert joined(event_pieces(value)) == b"data: " + plain + b"\n\n"
-    assert joined(event_pieces(value, event="a.b")) == b"event: a.b\ndata: " + plain + b"\n\n"
+    assert joined(event_pieces(json_pieces(value))) == b"data: " + plain + b"\n\n"
+    assert joined(event_pieces(json_pieces(value), event="a.b")) == b"event: a.b\ndata: " + plain + b"\n\n"
 
 
 # --- multipart_pieces ---

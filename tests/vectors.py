@@ -1,4 +1,4 @@
-"""The test vectors of docs/receipts.md, made by the proxy's own code with fixed keys, times and draws: `python -m tests.vectors`."""
+"""The test vectors of docs/receipts.md, by the proxy's own code with fixed keys, times and draws: `python -m tests.vectors`."""
 
 from __future__ import annotations
 
@@ -58,8 +58,7 @@ def _fixed() -> Iterator[None]:
     """Time stands still, and every draw falls the same way."""
     with ExitStack() as stack:
         for name, made in (
-            ("time.time", lambda: float(NOW)),
-            ("time.time_ns", lambda: NOW * 1_000_000_000 + 123_000_000),
+            ("time.time", lambda: NOW + 0.125),
             ("secrets.token_bytes", lambda size: SALT if size == len(SALT) else b"\xee" * size),
             ("plugins.signing.seal.new_id", lambda: RECEIPT),
             ("plugins.signing.passthrough.new_id", lambda: RECEIPT),
@@ -305,7 +304,7 @@ async def _broken(good: dict[str, bytes]) -> dict[str, tuple[bytes, list[str], s
         "statement-not-canonical.json": (await _signed(json.dumps(statement).encode()), one, "not canonical"),
         "statement-extra-subject.json": (await _signed(extra), one, "not as many as outputs"),
         "statement-extra-member.json": (await _signed({**statement, "note": "x"}), one, "unknown key"),
-        "statement-another-type.json": (await _signed({**statement, "predicateType": "https://example/x"}), one, "something else"),
+        "statement-another-type.json": (await _signed({**statement, "predicateType": "x"}), one, "something else"),
         "statement-another-keyid.json": (
             await _signed({**statement, "predicate": {**statement["predicate"], "keyid": FOREIGN.public.id}}),
             one,
@@ -321,7 +320,11 @@ async def _broken(good: dict[str, bytes]) -> dict[str, tuple[bytes, list[str], s
             [],
             "not the same, or not in this order",
         ),
-        "answer-image-missing.json": (_changed(chat, lambda v: v["choices"][0]["message"]["images"].pop()), [], "holds 1 images"),
+        "answer-image-missing.json": (
+            _changed(chat, lambda v: v["choices"][0]["message"]["images"].pop()),
+            [],
+            "holds 1 images",
+        ),
         "answer-image-added.json": (
             _changed(good["answer-images.json"], lambda v: v["data"].append({"b64_json": base64.b64encode(PREVIEW).decode()})),
             [],
@@ -385,12 +388,11 @@ async def make() -> dict[str, bytes]:
     with _fixed():
         files = await _files()
         broken = await _broken(files)
-    cases: list[Case] = []
-    for name in ("answer-chat.json", "answer-images.json", "answer-responses.json"):
-        cases.append({"files": [name], "key": "key.pem", "verdict": "valid", "reason": ""})
-    cases.append({"files": ["image-0.png", "image-1.png", "receipt.json"], "key": "keys.json", "verdict": "valid", "reason": ""})
+    valid = {"key": "key.pem", "verdict": "valid", "reason": ""}
     streams = [name for name in files if name.endswith(".sse")]
-    cases += [{"files": [name], "key": "key.pem", "verdict": "valid", "reason": ""} for name in streams]
+    whole = ["answer-chat.json", "answer-images.json", "answer-responses.json"]
+    cases: list[Case] = [{"files": [name], **valid} for name in [*whole, *streams]]
+    cases.append({"files": ["image-0.png", "image-1.png", "receipt.json"], **valid, "key": "keys.json"})
     cases += [
         {"files": ["answer-chat.json"], "key": None, "verdict": "incomplete", "reason": "nobody checked who signed"},
         {"files": ["receipt.json"], "key": "key.pem", "verdict": "incomplete", "reason": "no picture was given"},

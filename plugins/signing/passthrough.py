@@ -79,7 +79,7 @@ class StreamSeal:
             receipt=receipt,
             issuer=words(self._issuer),
             keyid=self._key.public.id,
-            timeMs=time.time_ns() // 1_000_000,
+            timeMs=int(time.time() * 1000),
             nonce=self._nonce,
             request=Asked(
                 id=words(exchange.id),

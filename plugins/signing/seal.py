@@ -95,7 +95,7 @@ class ImageSeal:
             receipt=self._receipt,
             issuer=words(self._issuer),
             keyid=self._keyid,
-            timeMs=time.time_ns() // 1_000_000,
+            timeMs=int(time.time() * 1000),
             nonce=self._seen.nonce,
             request=Asked(
                 id=words(self._exchange.id),
