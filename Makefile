@@ -52,8 +52,8 @@ bench: $(VENV)/run.done
 # Pinned with hashes, for every platform; without the registry's address, so that any mirror serves.
 LOCK := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 lock: $(VENV)/dev.done
-	$(LOCK) --extra sandbox --group build pyproject.toml -o requirements.lock
-	$(LOCK) --extra sandbox --group build --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --extra sandbox --extra origin --group build pyproject.toml -o requirements.lock
+	$(LOCK) --extra sandbox --extra origin --group build --group dev pyproject.toml -o requirements-dev.lock
 	$(LOCK) --group clients -o requirements-clients.lock
 
 clean:

@@ -1,6 +1,6 @@
 """Darkroom's core: a reverse proxy whose features are plugins. These names are its API; nothing else is."""
 
-from .build import Secret
+from .build import Secret, build
 from .errors import (
     ClientError,
     ConfigError,
@@ -75,6 +75,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamRefusal",
     "UpstreamTimeout",
+    "build",
     "hookimpl",
     "hookspec",
 ]

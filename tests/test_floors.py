@@ -44,6 +44,7 @@ CORE = {
 }
 IMAGE_EDIT = {
     "addresses": 0,
+    "c2pa": 1,
     "origins": 0,
     "picture": 0,
     "rules": 0,
@@ -52,6 +53,8 @@ IMAGE_EDIT = {
     "fetch": 2,
     "hookspecs": 2,
     "polling": 2,
+    "record": 2,
+    "kept": 2,
     "registry": 2,
     "wire": 2,
     "catalogue": 3,

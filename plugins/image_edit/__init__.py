@@ -2,6 +2,7 @@
 
 from proxy_core import Failure, InvalidReply, Secret, UpstreamRefusal, hookimpl
 
+from .c2pa import c2pa
 from .drive import refusal, request_id_of
 from .model import (
     Call,
@@ -18,6 +19,7 @@ from .model import (
     Reply,
     Result,
     Seal,
+    Sent,
     Signer,
     Steps,
     Submitted,
@@ -53,6 +55,7 @@ __all__ = [
     "Rules",
     "Seal",
     "Secret",
+    "Sent",
     "Shapes",
     "Signer",
     "Sizes",
@@ -60,6 +63,7 @@ __all__ = [
     "Submitted",
     "Tier",
     "UpstreamRefusal",
+    "c2pa",
     "check_base_url",
     "check_poll_every",
     "hookimpl",

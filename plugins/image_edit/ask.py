@@ -44,16 +44,30 @@ class Ask:
 Pieces = list[Data | Piece]
 
 
-class Events(Protocol):
-    """One answer as server-sent events while it is made: each method gives what is to be written now."""
+@dataclass
+class Event:
+    """One server-sent event. `value` is its data as JSON; None is the `[DONE]` that some streams end with.
 
-    def preview(self, image: Image, *, index: int, number: int) -> Pieces:
+    Where it carries a picture, `image` is that, and `place` the object within `value` that takes a signer's fields.
+    """
+
+    value: dict[str, Any] | None
+    name: str = ""
+    image: Image | None = None
+    preview: bool = False
+    place: dict[str, Any] | None = None
+
+
+class Events(Protocol):
+    """One answer as server-sent events while it is made: each method gives those that are to be written now."""
+
+    def preview(self, image: Image, *, index: int, number: int) -> list[Event]:
         """The preview `number` of the picture `index`, both counted from 0."""
 
-    def image(self, image: Image, more: Extra) -> Pieces:
-        """The next finished picture, with `more` beside it."""
+    def image(self, image: Image) -> list[Event]:
+        """The next finished picture."""
 
-    def end(self, result: Result, extra: Extra) -> Pieces:
+    def end(self, result: Result, extra: Extra) -> list[Event]:
         """What is left; `extra` stands in the last event that the client knows anyway."""
 
 
@@ -62,8 +76,8 @@ class Dialect(Protocol):
 
     def parse(self, form: Form) -> Ask: ...
 
-    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> Pieces:
-        """The whole answer as JSON. `extra` stands at its top level, `items` beside each picture."""
+    def render(self, result: Result, exchange: Exchange, extra: Extra) -> Pieces:
+        """The whole answer as JSON. `extra` stands at its top level."""
 
     def events(self, job: Job, exchange: Exchange) -> Events:
         """The answer of a client that streams."""
@@ -86,7 +100,7 @@ def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], referen
     return Ask(prompt=prompt, references=tuple(references), options=options, extra=extra, **more)
 
 
-def job(asked: Ask, *, name: str, model: str, like: str, request_sha256: str) -> Job:
+def job(asked: Ask, *, name: str, model: str, like: str) -> Job:
     """The Job of an Ask. Its mask is bytes by now."""
     mask = asked.mask.value if asked.mask is not None else None
     blank = Job(
@@ -98,7 +112,7 @@ def job(asked: Ask, *, name: str, model: str, like: str, request_sha256: str) ->
         mask=mask if isinstance(mask, Image) else None,
     )
     blank = replace(blank, stream=asked.stream, partial_images=asked.partial_images)
-    return replace(blank, extra=asked.extra, request_sha256=request_sha256, **asked.options)
+    return replace(blank, extra=asked.extra, **asked.options)
 
 
 def text(value: object, param: str) -> str:

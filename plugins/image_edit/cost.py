@@ -44,6 +44,11 @@ def unknown() -> dict[str, object]:
     return {"amount": None, "currency": "USD", "per_image": None, "source": "unknown"}
 
 
+def nothing() -> dict[str, object]:
+    """The cost of an answer for which nothing was bought."""
+    return {"amount": "0", "currency": "USD", "per_image": "0", "source": "list"}
+
+
 def _cost(amount: Decimal, pictures: int, source: str) -> dict[str, object]:
     each = _text(amount / pictures) if pictures else None
     return {"amount": _text(amount), "currency": "USD", "per_image": each, "source": source}

@@ -51,6 +51,7 @@ from .model import (
 from .origins import may_call
 from .picture import Image
 from .polling import hinted
+from .record import Entry, Record
 from .wire import json_pieces, multipart_pieces, read_events
 
 log = logging.getLogger("darkroom.image_edit")
@@ -70,6 +71,7 @@ class Run:
     sleep: Callable[[float], Any] = asyncio.sleep
     spread: Callable[[], float] = lambda: random.uniform(0.9, 1.1)  # noqa: S311  # what each pause is multiplied by
     parallel: int = 4  # runs at once where one run cannot make all the pictures
+    record: Record | None = None  # where it is noted what went out and came back, if anybody wants to know
 
 
 async def run(job: Job, run: Run) -> AsyncGenerator[Output, None]:
@@ -253,7 +255,8 @@ class _Driver:
                 self._run.exchange.later(self._cancel(cancel))
 
     async def _cancel(self, cancel: Call) -> None:
-        response = await self._run.next(self._request(cancel))
+        request, _ = self._request(cancel)
+        response = await self._run.next(request)
         await response.body.aclose()
 
     async def _call(self, call: Call) -> Reply:
@@ -262,14 +265,17 @@ class _Driver:
         again = call.again if call.again is not None else call.method == "GET"
         pauses = iter(() if not again else _AGAIN if self.submitted is None else _PATIENTLY)
         while True:
+            request, entry = self._request(call)
             try:
-                response = await self._run.next(self._request(call))
+                response = await self._run.next(request)
+                if entry is not None:
+                    entry.status = response.status
                 passing = response.status >= 500 or (response.status == 429 and self.submitted is not None)
                 if passing and (pause := next(pauses, None)) is not None:
                     await response.body.aclose()
                     await self._run.sleep(hinted(response.headers) or pause)
                     continue
-                return await self._reply(response, call)
+                return await self._reply(response, call, entry)
             except _NoRoom:
                 raise  # asked again, it would be as large
             except UpstreamError:
@@ -277,13 +283,15 @@ class _Driver:
                     raise
                 await self._run.sleep(pause)
 
-    async def _reply(self, response: Response, call: Call) -> Reply:
+    async def _reply(self, response: Response, call: Call, entry: Entry | None) -> Reply:
         headers = {name.lower(): value for name, value in response.headers.items()}
         whole = headers.get("content-type", "").startswith("application/json")  # a service that does not stream, asked to
         if call.events and response.status < 400 and not whole:
             await self._close_stream()
             self._stream = response
-            self._events = read_events(response.body.chunks(), limit=REPLY_LIMIT)
+            chunks = response.body.chunks()
+            chunks = entry.follow(response.status, chunks) if entry is not None else chunks
+            self._events = read_events(chunks, limit=REPLY_LIMIT)
             return Reply(status=response.status, headers=headers)
         try:
             body = await response.body.read(self._run.exchange.memory, limit=REPLY_LIMIT)
@@ -292,7 +300,10 @@ class _Driver:
             raise _NoRoom(error.message, failure=Failure.UNKNOWN, status=error.status, code=error.code) from error
         finally:
             await response.body.aclose()
-        return Reply(status=response.status, headers=headers, body=body.contiguous())
+        data = body.contiguous()
+        if entry is not None:
+            await entry.answered(response.status, data)
+        return Reply(status=response.status, headers=headers, body=data)
 
     async def _next(self) -> Reply:
         if self._events is None:
@@ -302,7 +313,7 @@ class _Driver:
             return Reply(ended=True)
         return Reply(body=data)
 
-    def _request(self, call: Call) -> Request:
+    def _request(self, call: Call) -> tuple[Request, Entry | None]:
         origin = call.url.origin()
         if not may_call(call.url, self._run.provider.origins):
             raise RuntimeError(f"{self._run.provider.name} calls {origin}, which is not among its origins")
@@ -315,14 +326,13 @@ class _Driver:
             headers["Content-Type"] = "application/json"
             body = Body(*json_pieces(call.json))
         headers.update(call.headers)
-        return Request(
-            exchange=self._run.exchange,
-            method=call.method,
-            target=_target(call.url),
-            headers=headers,
-            body=body,
-            origin=origin,
+        target, entry = _target(call.url), None
+        if self._run.record is not None:
+            body, entry = self._run.record.call(call.method, str(origin), target, body)
+        request = Request(
+            exchange=self._run.exchange, method=call.method, target=target, headers=headers, body=body, origin=origin
         )
+        return request, entry
 
 
 # Whatever else a provider sets may be a credential, by whatever name its service calls it.

@@ -20,6 +20,7 @@ async def inline(output: HostedImage | Image, fetcher: Fetcher, exchange: Exchan
             # The picture is made and paid for: a client that asked again would buy it twice.
             raise UpstreamError(error.message, failure=Failure.UNKNOWN, status=error.status, code=error.code) from error
         image = Image(*fetched.chunks)
+        image.host = fetched.host
         source = f"what {fetched.host} sent (as {fetched.content_type or 'nothing in particular'})"
     else:
         image, source = output, f"what {provider} sent"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import orjson
 from yarl import URL
 
-from proxy_core import Data, Exchange, ProxyError
+from proxy_core import Data, Piece, ProxyError, Request
 
 from .picture import Image, Link
 from .rules import Rules
@@ -41,7 +41,6 @@ class Job:
     extra: Mapping[str, Any] = field(default_factory=dict)  # fields outside this vocabulary that the rules name
     stream: bool = False
     partial_images: int = 0  # previews that a client wants which streams; more than 0 only where the rules have them
-    request_sha256: str = ""  # of the client's body, as received
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -197,8 +196,21 @@ class Provider(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sent:
+    """One call that was made for a job, for who signs: digests (sha256, hex) and lengths of the raw bodies."""
+
+    method: str
+    origin: str
+    sha256: str
+    length: int
+    status: int = 0  # 0 where nothing came back
+    answer_sha256: str = ""
+    answer_length: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """What an answer holds, once it is complete."""
+    """What an answer holds, once it is complete. `plugin`, `package` and `version` say what code served it, where known."""
 
     job: Job
     provider: str
@@ -208,13 +220,20 @@ class Result:
     usage: Mapping[str, object] | None = None
     cost: Mapping[str, object] | None = None
     request_id: str | None = None
+    calls: Sequence[Sent] = ()
+    plugin: str = ""
+    package: str = ""
+    version: str = ""
 
 
 class Seal(Protocol):
-    """The signature of one answer while it is being made."""
+    """The signature of one answer while it is being made. Whatever a method raises, nothing is answered unsigned."""
 
-    async def image(self, image: Image) -> Mapping[str, object]:
-        """Cover one picture; returns fields for that picture's own event or item."""
+    async def image(self, image: Image, *, preview: bool) -> Mapping[str, object]:
+        """Only in a stream, before the event of a picture is written: fields for that event."""
+
+    async def sent(self, data: Sequence[Data | Piece]) -> None:
+        """Only in a stream: the raw data of an event, in the order in which they are written."""
 
     async def end(self, result: Result) -> tuple[Mapping[str, object], Mapping[str, str]]:
         """Sign. Returns fields for the answer, or for the last event, and headers."""
@@ -223,7 +242,11 @@ class Seal(Protocol):
 class Signer(Protocol):
     """Makes a Seal for each answer. An error from either means that nothing is answered: signing fails closed."""
 
-    def begin(self, job: Job, exchange: Exchange) -> Seal: ...
+    async def begin(self, request: Request, sha256: str) -> Seal:
+        """`request` is as it was received, its body in hand and with this digest; nothing has been spent yet.
+
+        Keep none of its bytes. A ClientError is the client's answer.
+        """
 
 
 def rules_of(provider: Provider, like: str) -> Rules:

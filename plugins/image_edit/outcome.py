@@ -11,11 +11,12 @@ from typing import Any
 
 from proxy_core import COST, USAGE, Exchange, Failure, InvalidReply, ProxyError, UpstreamTimeout
 
-from .cost import cost_of
+from .cost import cost_of, nothing
 from .drive import Run, batch_of, run
 from .fetch import Fetcher
 from .inline import inline
-from .model import Failed, HostedImage, Job, Note, Preview, Result
+from .kept import Paid
+from .model import Failed, HostedImage, Job, Note, Preview, Result, Sent
 from .picture import Image
 from .registry import Served
 from .sizing import ratio_of
@@ -40,6 +41,20 @@ class Outcome:
         self._undelivered = 0
         self._model = made.model
         self._request_id: str | None = None
+        self._calls: list[Sent] = []
+        self._paid: Mapping[str, object] | None = None  # what it cost, where an earlier request paid for it
+
+    async def adopt(self, paid: Paid, tell: Tell | None = None) -> None:
+        """Take what an earlier request paid for, in place of a run."""
+        told = paid.told
+        self._images = list(enumerate(paid.images))
+        self._warnings = [*told["warnings"], "made for an earlier request, whose answer could not be signed; not made anew"]
+        self._usage = dict(told["usage"] or {})
+        self._model, self._request_id, self._calls = told["model"], told["request_id"], paid.calls
+        self._paid = told["cost"]
+        for image in paid.images if tell is not None else []:
+            await image.verify()
+            await tell(image)  # type: ignore[misc]  # it is not None
 
     async def collect(self, run_: Run, fetcher: Fetcher, *, deadline: float, tell: Tell | None = None) -> None:
         """Take every output of the run, each picture checked, within `deadline` seconds. Raises the first error if no picture
@@ -67,6 +82,8 @@ class Outcome:
             self._broke_off(UpstreamTimeout(what, failure=Failure.UNKNOWN), run_)
         except ProxyError as error:
             self._broke_off(error, run_)
+        finally:
+            self._calls = run_.record.calls if run_.record is not None else []
         if not self._images:
             raise self._failed[0].error
 
@@ -129,12 +146,19 @@ class Outcome:
             model=self._model,
             warnings=[*self._warnings, *failures, *self._fewer(), *_unlike(self._job, images)],
             usage=self._usage or None,
-            cost=exchange[COST],
+            cost=exchange[COST] if self._paid is None else self._paid,
             request_id=self._request_id,
+            calls=self._calls,
+            plugin=self._served.code.plugin,
+            package=self._served.code.package,
+            version=self._served.code.version,
         )
 
     def account(self, exchange: Exchange) -> None:
         """Tell other plugins what was used and what it cost, so far as it is known."""
+        if self._paid is not None:
+            exchange[COST] = nothing()  # it is on the earlier request's account
+            return
         if self._usage:
             exchange[USAGE] = self._usage
         made: list[Image | None] = [*(image for _, image in self._images), *[None] * self._undelivered]

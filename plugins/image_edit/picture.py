@@ -53,13 +53,14 @@ class Image:
     Nothing joins or converts it as a whole: `chunks`, `base64` and `data_url` make their bytes while they are written.
     """
 
-    __slots__ = ("_digest", "_measured", "_raw", "_text", "broken", "media_type", "size")
+    __slots__ = ("_digest", "_measured", "_raw", "_text", "broken", "host", "media_type", "size")
 
     def __init__(self, *raw: Data) -> None:
         """From the file's bytes, in any number of chunks."""
         self._raw: tuple[Data, ...] = raw
         self._text = ""
         self.broken = False  # base64 that is none, as far as its ends tell
+        self.host = ""  # it was fetched from, by the proxy itself
         self._digest = ""
         self._measured: tuple[int, int] | None = None
         self.size = sum(map(len, raw))

@@ -27,8 +27,10 @@ from proxy_core import (
     Handler,
     Middleware,
     NotFound,
+    ProxyError,
     Request,
     Response,
+    State,
     TooLarge,
     UpstreamError,
     hookimpl,
@@ -45,9 +47,11 @@ from .fetch import Fetcher, FetchPolicy
 from .fit import fit
 from .hookspecs import ImageEditHooks
 from .inputs import check_inputs
-from .model import Job, Result, Signer
+from .kept import Kept, Paid
+from .model import Job, Result, Seal, Signer
 from .outcome import Outcome, Tell
 from .picture import LONG, Image
+from .record import Record
 from .registry import ModelEntry, Served, serve
 from .stream import Stream
 from .wire import Form, read_form
@@ -77,12 +81,15 @@ class ImageEdit:
     """Seconds that the headers of a stream are held while there is nothing to send: an error keeps its status until then."""
     keep_alive: float = 5.0
     """Silent seconds after which a stream is sent a comment, so that no timer on the way cuts it."""
+    keep_unsigned: float = 3600.0
+    """Seconds that pictures which could not be signed are kept for the client that asks again; they are paid for."""
     fetch: FetchPolicy = field(default_factory=FetchPolicy)
     """How links are fetched."""
 
     def __post_init__(self) -> None:
         faults = [Fault(name, "must be at least 1") for name in ("parallel", "body_limit") if getattr(self, name) < 1]
-        times = [name for name in ("deadline", "commit_after", "keep_alive") if not 0 < getattr(self, name) < math.inf]
+        spans = ("deadline", "commit_after", "keep_alive", "keep_unsigned")
+        times = [name for name in spans if not 0 < getattr(self, name) < math.inf]
         faults += [Fault(name, "must be more than 0 seconds, and finite") for name in times]
         if faults:
             raise ConfigError(faults)
@@ -107,11 +114,12 @@ class ImageEdit:
         self._catalogue = Catalogue(self._served, int(time.time()))
 
     @hookimpl
-    def proxy_lifespan(self) -> AbstractAsyncContextManager[object]:
-        return self._open()
+    def proxy_lifespan(self, state: State) -> AbstractAsyncContextManager[object]:
+        return self._open(state)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[None]:
+    async def _open(self, state: State) -> AsyncIterator[None]:
+        self._kept = Kept(state, self.keep_unsigned)
         async with Fetcher(self.fetch) as self._fetcher:
             yield
 
@@ -143,11 +151,26 @@ class ImageEdit:
         served = self._served.get(name) if isinstance(name, str) else None
         if served is None:
             return await self._elsewhere(request, next, None, name)
-        digest = await _sha256(request.body)
         asked = dialect.parse(form)
+        order = await self._order(request)
         # From here on the pictures live in what was asked alone: the body's bytes and the parsed form are let go.
         form, request = None, replace(request, body=Body())
-        return await self._serve(dialect, asked, served, digest, request, next)
+        return await self._serve(dialect, asked, served, order, request, next)
+
+    async def _order(self, request: Request) -> Order:
+        """What goes with a request through all that is done for it. Nothing has been spent yet where it cannot be signed."""
+        if self._signer is None:
+            return Order()
+        digest = await _sha256(request.body)
+        try:
+            seal = await self._signer.begin(request, digest)
+        except Exception as error:
+            if isinstance(error, ClientError):
+                raise
+            raise Unsigned(kept=True) from error
+        # Who asks, and for what: a client is handed what was kept for itself alone.
+        who = "\n".join([request.target, digest, *request.headers.getall("Authorization", [])])
+        return Order(seal=seal, key=hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest(), record=Record())
 
     async def _buffered(self, request: Request) -> Request:
         try:
@@ -170,22 +193,27 @@ class ImageEdit:
         return NotFound(what, param="model", code="model_not_found")
 
     async def _serve(
-        self, dialect: Dialect, asked: Ask, served: Served, digest: str, request: Request, next: Handler
+        self, dialect: Dialect, asked: Ask, served: Served, order: Order, request: Request, next: Handler
     ) -> Response:
         """The answer of the first that can: of `served`, or of what stands in for it while nothing can have been charged."""
         exchange = request.exchange
         exchange[MODEL] = served.name
-        passed: list[str] = []
         failed: UpstreamError | None = None
-        for candidate in (served, *served.fallback):
+        candidates = [served, *served.fallback]
+        paid = await self._kept.take(order.key) if order.key else None
+        if paid is not None:
+            candidates = [one for one in candidates if one.provider.name == paid.told["provider"]][:1] or candidates
+        order = replace(order, paid=paid)
+        for candidate in candidates:
             exchange[PROVIDER] = candidate.provider.name
             try:
-                return await self._served_by(candidate, dialect, asked, digest, passed, exchange, next)
+                return await self._served_by(candidate, dialect, asked, order, exchange, next)
             except UpstreamError as error:
                 failed = error
                 if not _may_fall_back(error):
                     raise
-                passed.append(f"{candidate.provider.name} did not answer ({error.status} {error.code}); another was asked")
+                told = f"{candidate.provider.name} did not answer ({error.status} {error.code}); another was asked"
+                order = replace(order, notes=(*order.notes, told))
                 log.warning("%s: %s", served.name, error, extra={"request_id": exchange.id})
             except ClientError:
                 if failed is None:
@@ -195,37 +223,53 @@ class ImageEdit:
         raise failed
 
     async def _served_by(
-        self,
-        served: Served,
-        dialect: Dialect,
-        asked: Ask,
-        digest: str,
-        notes: Sequence[str],
-        exchange: Exchange,
-        next: Handler,
+        self, served: Served, dialect: Dialect, asked: Ask, order: Order, exchange: Exchange, next: Handler
     ) -> Response:
         asked = await self._fetched(asked, served, exchange)
-        made = job(asked, name=served.name, model=served.model, like=served.like, request_sha256=digest)
+        made = job(asked, name=served.name, model=served.model, like=served.like)
         made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
         await check_inputs(asked.references[: len(made.references)], asked.mask, served.rules, served.name)
-        outcome = Outcome(made, served, [*notes, *asked.notes, *warnings])
-        way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel)
+        outcome = Outcome(made, served, [*order.notes, *asked.notes, *warnings])
+        way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel, record=order.record)
         if made.stream:
-            return await self._stream(dialect, made, outcome, way)
-        await self._collect(outcome, way)
-        return await self._answer(dialect, outcome.result(exchange), exchange)
+            return await self._stream(dialect, made, outcome, way, order)
+        await self._collect(outcome, way, order)
+        return await self._answer(dialect, outcome.result(exchange), exchange, order)
 
-    async def _stream(self, dialect: Dialect, made: Job, outcome: Outcome, way: Run) -> Response:
-        seal = self._signer.begin(made, way.exchange) if self._signer is not None else None
-        waits = {"commit_after": self.commit_after, "keep_alive": self.keep_alive}
-        stream = Stream(dialect.events(made, way.exchange), seal, way.exchange, **waits)
+    async def _stream(self, dialect: Dialect, made: Job, outcome: Outcome, way: Run, order: Order) -> Response:
+        async def give_up(result: Result, why: Exception) -> ProxyError:
+            return await self._unsigned(result, order, why)
+
+        stream = Stream(
+            dialect.events(made, way.exchange),
+            order.seal,
+            way.exchange,
+            give_up=give_up,
+            commit_after=self.commit_after,
+            keep_alive=self.keep_alive,
+        )
 
         async def collect(tell: Tell) -> None:
-            await self._collect(outcome, way, tell)
+            await self._collect(outcome, way, order, tell)
 
         return await stream.respond(made, outcome, collect, _headers)
 
-    async def _collect(self, outcome: Outcome, way: Run, tell: Tell | None = None) -> None:
+    async def _unsigned(self, result: Result, order: Order, why: Exception) -> ProxyError:
+        """No receipt, no picture; but it is paid for, and kept for who asks again."""
+        try:
+            await self._kept.keep(order.key, result)
+        except OSError as error:
+            log.error("pictures of %s could neither be signed nor kept: %s", result.provider, error)
+            unsigned = Unsigned(kept=False)
+        else:
+            unsigned = Unsigned(kept=True)
+        unsigned.__cause__ = why
+        return unsigned
+
+    async def _collect(self, outcome: Outcome, way: Run, order: Order, tell: Tell | None = None) -> None:
+        if order.paid is not None:
+            await outcome.adopt(order.paid, tell)
+            return
         try:
             await outcome.collect(way, self._fetcher, deadline=self.deadline, tell=tell)
         except BaseException as error:
@@ -255,21 +299,45 @@ class ImageEdit:
         except UpstreamError as error:
             raise ClientError(f"{given.param}: {error.message}", param=given.param, code="invalid_image_url") from None
         image = Image(*fetched.chunks)
+        image.host = fetched.host
         if not image.media_type:
             raise ClientError(f"{given.param}: the link leads to no image", param=given.param, code="invalid_image_url")
         return Given(image, given.param)
 
-    async def _answer(self, dialect: Dialect, result: Result, exchange: Exchange) -> Response:
+    async def _answer(self, dialect: Dialect, result: Result, exchange: Exchange, order: Order) -> Response:
         """Sealed and rendered. Nothing is sent before every picture is known to be good, and the receipt is made."""
-        items: list[Mapping[str, object]] = [{} for _ in result.images]
         extra: Mapping[str, object] = {}
         fields: Mapping[str, str] = {}
-        if self._signer is not None:
-            seal = self._signer.begin(result.job, exchange)
-            items = [await seal.image(image) for image in result.images]
-            extra, fields = await seal.end(result)
-        body = Body(*dialect.render(result, exchange, extra, items))
+        if order.seal is not None:
+            try:
+                extra, fields = await order.seal.end(result)
+            except Exception as error:  # whatever it was, the pictures are kept
+                raise await self._unsigned(result, order, error) from error
+        body = Body(*dialect.render(result, exchange, extra))
         return Response(status=200, headers=_headers(result, fields), body=body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What goes with a request through all that is done for it."""
+
+    seal: Seal | None = None
+    key: str = ""  # who asked for what; "" where nothing is signed, and so nothing kept
+    record: Record | None = None
+    paid: Paid | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Unsigned(ProxyError):
+    """The answer could not be signed. `kept` says that asking again costs nothing more."""
+
+    status = 503
+    code = "signing_failed"
+
+    def __init__(self, *, kept: bool) -> None:
+        words = "ask again: what was made is kept, and is not made anew" if kept else "it could not be kept either"
+        headers = {"x-should-retry": "true", "Retry-After": "2"} if kept else {"x-should-retry": "false"}
+        super().__init__(f"the answer could not be signed, and nothing goes out unsigned; {words}", headers=headers)
 
 
 def _headers(result: Result, fields: Mapping[str, str]) -> CIMultiDict[str]:

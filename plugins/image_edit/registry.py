@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from importlib.metadata import entry_points
 
 from proxy_core import ConfigError, Fault
 
@@ -30,6 +31,27 @@ class ModelEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Code:
+    """The plugin that brings a provider, and the distribution it comes from; "" where it was not installed as one."""
+
+    plugin: str = ""
+    package: str = ""
+    version: str = ""
+
+
+def codes(providers: Iterable[Provider]) -> dict[str, Code]:
+    """The code behind each provider, by its name: that of the plugin in whose package its class stands."""
+    points = [(point.value.partition(":")[0], point) for point in entry_points(group="proxy_core")]
+    found: dict[str, Code] = {}
+    for provider in providers:
+        module = f"{type(provider).__module__}."
+        for package, point in points:
+            if module.startswith(f"{package}.") and point.dist is not None:
+                found[provider.name] = Code(plugin=point.name, package=point.dist.name, version=point.dist.version)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
 class Served:
     """A client-facing name, resolved."""
 
@@ -38,6 +60,7 @@ class Served:
     model: str
     like: str
     rules: Rules
+    code: Code = Code()
     fallback: tuple[Served, ...] = ()  # in whose place they are asked they know; their own fallbacks do not count
 
 
@@ -73,7 +96,13 @@ def serve(providers: Iterable[Provider], entries: Mapping[str, ModelEntry]) -> d
                 faults += error.faults
     if faults:
         raise ConfigError(faults)
-    return served
+    code = codes(known.values())
+    return {name: _coded(one, code) for name, one in served.items()}
+
+
+def _coded(served: Served, code: Mapping[str, Code]) -> Served:
+    fallback = tuple(_coded(other, code) for other in served.fallback)
+    return replace(served, code=code.get(served.provider.name, Code()), fallback=fallback)
 
 
 def _instead(

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from multidict import CIMultiDict
 
 from proxy_core import Body, Chunks, Data, Exchange, PluginFault, ProxyError, Response
 
-from .ask import Events, Extra, Pieces
+from .ask import Event, Events, Extra, Pieces
 from .model import Job, Preview, Result, Seal
 from .outcome import Outcome, Tell
 from .picture import Image
+from .wire import event_pieces, json_pieces
 
 log = logging.getLogger("darkroom.image_edit")
 
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which clients pass over, and which keeps timers on the way from running out
 Collect = Callable[[Tell], Awaitable[None]]
 Headers = Callable[[Result, Mapping[str, str]], CIMultiDict[str]]
+GiveUp = Callable[[Result, Exception], Awaitable[ProxyError]]
 
 
 class Stream:
@@ -31,11 +33,19 @@ class Stream:
     """
 
     def __init__(
-        self, events: Events, seal: Seal | None, exchange: Exchange, *, commit_after: float, keep_alive: float
+        self,
+        events: Events,
+        seal: Seal | None,
+        exchange: Exchange,
+        *,
+        give_up: GiveUp,
+        commit_after: float,
+        keep_alive: float,
     ) -> None:
         self._events = events
         self._seal = seal
         self._exchange = exchange
+        self._give_up = give_up  # what is done with pictures that could not be signed, and the error to tell
         self._commit_after = commit_after
         self._keep_alive = keep_alive
         self._queue: asyncio.Queue[Pieces | None] = asyncio.Queue()
@@ -76,15 +86,7 @@ class Stream:
         """Make the pictures and queue their events. Returns the headers of the whole."""
         try:
             await collect(self._add)
-            if self._unsigned is not None:
-                raise self._unsigned
-            result = outcome.result(self._exchange)
-            extra: Extra = {}
-            fields: Mapping[str, str] = {}
-            if self._seal is not None:
-                extra, fields = await self._seal.end(result)
-            self._queue.put_nowait(self._events.end(result, extra))
-            return headers(result, fields)
+            return await self._end(outcome.result(self._exchange), headers)
         except Exception as error:
             fault = error if isinstance(error, ProxyError) else PluginFault("image_edit")
             if self._committed:  # it ends in the frame of a ProxyError, and nobody else would log what was behind it
@@ -93,29 +95,52 @@ class Stream:
                 raise
             raise fault from error
 
+    async def _end(self, result: Result, headers: Headers) -> CIMultiDict[str]:
+        extra: Extra = {}
+        fields: Mapping[str, str] = {}
+        if self._seal is not None and self._unsigned is None:
+            try:
+                extra, fields = await self._seal.end(result)
+            except Exception as error:  # noqa: BLE001  # whatever it was, the pictures are kept
+                self._unsigned = error
+        await self._put(self._events.end(result, extra))
+        if self._unsigned is not None:
+            raise await self._give_up(result, self._unsigned)
+        return headers(result, fields)
+
     async def _add(self, output: Preview | Image) -> None:
         if isinstance(output, Preview):
             number = self._previews[output.index]
             self._previews[output.index] += 1
-            self._put(self._events.preview(output.image, index=output.index, number=number))
-            return
-        more: Extra = {}
-        if self._seal is not None:
-            try:
-                more = await self._seal.image(output)
-            except Exception as error:  # noqa: BLE001  # raised when all is made: here it would pass for the provider's
-                self._unsigned = error
-        if self._unsigned is not None:
+            await self._put(self._events.preview(output.image, index=output.index, number=number))
             return
         self._made += 1
         # With the last one everything is known in a moment, the receipt too: its headers are worth waiting for.
-        self._put(self._events.image(output, more), begin=self._made < self._job.n)
+        await self._put(self._events.image(output), begin=self._made < self._job.n)
 
-    def _put(self, pieces: Pieces, *, begin: bool = True) -> None:
-        if pieces:
-            self._queue.put_nowait(pieces)
-            if begin:
-                self._begun.set()
+    async def _put(self, events: Sequence[Event], *, begin: bool = True) -> None:
+        """Queue events, each sealed in the order in which they go out. Where one cannot be, nothing goes out any more."""
+        for event in events:
+            try:
+                pieces = await self._sealed(event) if self._unsigned is None else []
+            except Exception as error:  # noqa: BLE001  # raised when all is made: here it would pass for the provider's
+                self._unsigned = error
+                return
+            if pieces:
+                self._queue.put_nowait(pieces)
+                if begin:
+                    self._begun.set()
+
+    async def _sealed(self, event: Event) -> Pieces:
+        if event.value is None:
+            return [b"data: [DONE]\n\n"]
+        if self._seal is None:
+            return event_pieces(json_pieces(event.value), event=event.name)
+        if event.image is not None and event.place is not None:
+            event.place.update(await self._seal.image(event.image, preview=event.preview))
+        data = json_pieces(event.value)
+        await self._seal.sent(data)
+        return event_pieces(data, event=event.name)
 
 
 async def _ended(task: asyncio.Task[object]) -> None:

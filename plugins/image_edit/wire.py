@@ -170,10 +170,10 @@ def _add(
         lists.setdefault(name, []).append(b"".join(chunks).decode("utf-8"))
 
 
-def event_pieces(value: object, *, event: str = "") -> list[Data | Piece]:
-    """One server-sent event whose data is `value` as JSON."""
+def event_pieces(data: Sequence[Data | Piece], *, event: str = "") -> list[Data | Piece]:
+    """One server-sent event of `data`, which is one line, as JSON is."""
     name = f"event: {event}\n" if event else ""
-    return [f"{name}data: ".encode(), *json_pieces(value), b"\n\n"]
+    return [f"{name}data: ".encode(), *data, b"\n\n"]
 
 
 async def read_events(chunks: AsyncIterator[Data], *, limit: int) -> AsyncGenerator[bytes, None]:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-import pybase64
+from .keys import Known, SigningKey
+from .strict import decode, encode
 
-from .keys import PrivateKey, PublicKey
+STATEMENT = "application/vnd.in-toto+json"
+EVENT = "application/vnd.darkroom.event+json"
 
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
-
-def pre_authentication(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
+def pre_authentication(payload: bytes, payload_type: str = STATEMENT) -> bytes:
     """What is really signed: type and payload, each with its length, so that neither can be read as the other."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def seal(payload: bytes, key: PrivateKey) -> dict[str, object]:
-    """The envelope, as a JSON value."""
+async def seal(payload: bytes, key: SigningKey, payload_type: str = STATEMENT) -> dict[str, object]:
+    """The envelope, as a JSON value. Raises ValueError if what the key gave is not its signature."""
+    message = pre_authentication(payload, payload_type)
+    signature = await key.sign(message)
+    public = key.public
+    if not public.checks(signature, message):  # a KMS may be set to another key than it says
+        raise ValueError(f"what the signing key gave is not a signature of {public.id}")
     return {
-        "payloadType": PAYLOAD_TYPE,
-        "payload": pybase64.b64encode(payload).decode(),
-        "signatures": [{"keyid": key.public.id, "sig": pybase64.b64encode(key.sign(pre_authentication(payload))).decode()}],
+        "payload": encode(payload),
+        "payloadType": payload_type,
+        "signatures": [{"keyid": public.id, "sig": encode(signature)}],
     }
 
 
@@ -33,48 +38,31 @@ class Envelope:
     """An envelope, read but not yet believed."""
 
     payload: bytes
-    signatures: tuple[tuple[str, bytes], ...]  # (key id as claimed, signature)
+    payload_type: str
+    keyid: str  # as claimed
+    signature: bytes
 
     @classmethod
-    def read(cls, value: object) -> Envelope:
-        """From a JSON value. Raises ValueError that says what is wrong."""
-        if not isinstance(value, dict) or not {"payload", "payloadType", "signatures"} <= value.keys():
-            raise ValueError("it is not a DSSE envelope: payload, payloadType and signatures are not all there")
-        if value["payloadType"] != PAYLOAD_TYPE:
-            raise ValueError(f"its payloadType is not {PAYLOAD_TYPE}")
+    def read(cls, value: object, payload_type: str = STATEMENT) -> Envelope:
+        """From a JSON value, of this type and with one signature. Raises ValueError that says what is wrong."""
+        if not isinstance(value, dict) or value.keys() != {"payload", "payloadType", "signatures"}:
+            raise ValueError("it is not a DSSE envelope of payload, payloadType and signatures alone")
+        if value["payloadType"] != payload_type:
+            raise ValueError(f"its payloadType is not {payload_type}")
         listed = value["signatures"]
-        if not isinstance(listed, list) or not listed:
-            raise ValueError("it has no signatures")
-        return cls(payload=_decoded(value["payload"], "payload"), signatures=tuple(_signature(one) for one in listed))
+        if not isinstance(listed, list) or len(listed) != 1:
+            raise ValueError("it has not exactly one signature")
+        keyid, signature = _signature(listed[0])
+        payload = decode(value["payload"], "payload")
+        return cls(payload=payload, payload_type=payload_type, keyid=keyid, signature=signature)
 
-    def signed_by(self, key: PublicKey) -> bool:
-        """Whether one of the signatures is `key`'s. The key ids inside only say what was claimed, and are not asked."""
-        message = pre_authentication(self.payload)
-        return any(key.checks(signature, message) for _, signature in self.signatures)
+    def signed_by(self, trusted: Iterable[Known]) -> Known | None:
+        """Which of the keys signed it. The key id in it only says what was claimed, and is not asked."""
+        message = pre_authentication(self.payload, self.payload_type)
+        return next((one for one in trusted if one.key.checks(self.signature, message)), None)
 
 
 def _signature(one: Any) -> tuple[str, bytes]:
-    if not isinstance(one, dict):
-        raise ValueError("a signature is not an object")
-    keyid = one.get("keyid", "")
-    return keyid if isinstance(keyid, str) else "", _decoded(one.get("sig"), "sig")
-
-
-def _decoded(text: object, name: str) -> bytes:
-    if not isinstance(text, str):
-        raise ValueError(f"{name} is not a string")
-    try:
-        return pybase64.b64decode(text, validate=True)
-    except ValueError:
-        raise ValueError(f"{name} is not valid base64") from None
-
-
-def parse(data: bytes) -> Envelope:
-    """From a receipt's file: the envelope itself, or an answer that holds it in `darkroom_receipt`. Raises ValueError."""
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise ValueError("it is not JSON") from None
-    if isinstance(value, dict) and "darkroom_receipt" in value:
-        value = value["darkroom_receipt"]
-    return Envelope.read(value)
+    if not isinstance(one, dict) or one.keys() != {"keyid", "sig"} or not isinstance(one["keyid"], str):
+        raise ValueError("its signature is not an object of keyid and sig alone")
+    return one["keyid"], decode(one["sig"], "sig")

@@ -1,109 +1,76 @@
-"""`darkroom verify`: check pictures against a receipt, with nothing but a public key that is trusted already."""
+"""`darkroom verify`: check pictures and saved answers against their receipt, with nothing but a key that is trusted."""
 
 from __future__ import annotations
 
 import argparse
-import datetime as dt
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from .envelope import Envelope, parse
-from .keys import PublicKey
-from .statement import Statement
+import orjson
 
-VALID, INVALID, USAGE, INCOMPLETE = range(4)
+from plugins.image_edit import Image
 
-SUMMARY = "check an image against its receipt"
+from .check import USAGE, Evidence, shown, verify
+from .keys import read_keys
 
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """`code` is the exit status; `lines` say what was found, the last one the verdict."""
-
-    code: int
-    lines: tuple[str, ...]
-
-
-def verify(images: Sequence[bytes], receipt: bytes, key: PublicKey | None) -> Verdict:
-    """Whether the receipt is signed by `key` and names every one of `images`. A key inside the receipt is never asked."""
-    lines: list[str] = []
-    try:
-        envelope = parse(receipt)
-        statement = Statement.read(envelope.payload)
-    except ValueError as error:
-        return _invalid(lines, f"the receipt cannot be read: {error}")
-    if key is not None and not envelope.signed_by(key):
-        return _invalid(lines, f"the receipt is not signed by the key {key.id}{_claim(envelope)}")
-    for image in images:
-        digest = hashlib.sha256(image).hexdigest()
-        if digest not in statement.digests:
-            listed = ", ".join(statement.digests)
-            return _invalid(lines, f"the image (sha256 {digest}) is not the one in the receipt (sha256 {listed})")
-        lines.append(f"image    sha256 {digest}: image {statement.digests.index(digest) + 1} of {len(statement.digests)}")
-    lines += _told(statement)
-    if key is None:
-        return Verdict(
-            code=INCOMPLETE,
-            lines=(*lines, "INCOMPLETE: the image matches, but nobody checked who signed: give the public key with --key"),
-        )
-    lines.append(f"signed   by {key.id}, which you trust")
-    return Verdict(code=VALID, lines=(*lines, "VALID"))
-
-
-def _invalid(lines: Sequence[str], why: str) -> Verdict:
-    return Verdict(code=INVALID, lines=(*lines, f"INVALID: {why}"))
-
-
-def _claim(envelope: Envelope) -> str:
-    claimed = ", ".join(_shown(name) for name, _ in envelope.signatures if name)
-    return f" (it claims {claimed})" if claimed else ""
-
-
-def _told(statement: Statement) -> list[str]:
-    """What the signer asserts, a line each; whatever it is, it cannot break the terminal."""
-    predicate = statement.predicate
-    upstream, request = predicate.get("upstream"), predicate.get("request")
-    lines = []
-    if isinstance(upstream, dict):
-        lines.append(f"made by  {_shown(upstream.get('provider'))}, model {_shown(upstream.get('modelSent'))}")
-    if isinstance(request, dict):
-        lines.append(f"request  sha256 {_shown(request.get('sha256'))}")
-        references = request.get("references")
-        for one in references if isinstance(references, list) else []:
-            if isinstance(one, dict):
-                what, name = ("sha256", "sha256") if "sha256" in one else ("a link, sha256", "urlSha256")
-                lines.append(f"from     {what} {_shown(one.get(name))}")
-    time = predicate.get("timeMs")
-    if isinstance(time, int) and 0 <= time < 253402300800000:
-        moment = dt.datetime.fromtimestamp(time / 1000, dt.UTC)
-        lines.append(f"time     {moment.isoformat(timespec='milliseconds')}")
-    return lines
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else str(value)
-    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+SUMMARY = "check images and saved answers against their receipt"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Exit status: 0 valid, 1 invalid, 2 usage, 3 incomplete (no key given)."
-    parser.add_argument("image", type=Path, help="the image file, as it was received")
-    parser.add_argument("receipt", type=Path, help="the receipt, or the saved JSON answer that holds it")
-    parser.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key, PEM")
+    parser.description = (
+        "What is given is told apart by its content. Nothing is fetched. "
+        "Exit status: 0 valid, 1 invalid, 2 usage, 3 incomplete (no key given, no picture, or a stream that ends early)."
+    )
+    what = "images as received, and a receipt, or a saved JSON or event-stream answer that holds one"
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help=what)
+    parser.add_argument("--key", type=Path, metavar="PUB", help="the signer's public key in PEM, or its key set (JWKS)")
+    parser.add_argument("--request", type=Path, metavar="FILE", help="the body of the request, to be checked too")
+    again = "a picture that was sent, to be checked too; may be given again"
+    parser.add_argument("--reference", type=Path, metavar="IMAGE", action="append", default=[], help=again)
+    parser.add_argument("--mask", type=Path, metavar="IMAGE", help="the mask that was sent, to be checked too")
+    parser.add_argument("--prompt", metavar="TEXT", help="what was asked, to be checked too; - reads it from standard input")
+    parser.add_argument("--salt", metavar="HEX", help="the prompt's salt, where no saved answer holds it")
+    parser.add_argument("--nonce", metavar="TEXT", help="the Darkroom-Nonce that was sent, to be checked too")
+    head = "the answer's status line and headers, as `curl -D FILE` saves them, for its HTTP message signature"
+    parser.add_argument("--head", type=Path, metavar="FILE", help=head)
+    parser.add_argument("--json", action="store_true", help="tell it in JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     try:
-        image, receipt = args.image.read_bytes(), args.receipt.read_bytes()
-        key = PublicKey.read(args.key.read_bytes()) if args.key else None
+        evidence = _gathered(args)
     except OSError as error:
         print(f"cannot read {error.filename}: {error.strerror}")
         return USAGE
     except ValueError as error:
-        print(f"{args.key}: {error}")
+        print(shown(str(error), 400))
         return USAGE
-    verdict = verify([image], receipt, key)
-    print("\n".join(verdict.lines))
+    verdict = verify(evidence)
+    print(orjson.dumps(verdict.json, option=orjson.OPT_INDENT_2).decode() if args.json else "\n".join(verdict.lines))
     return verdict.code
+
+
+def _gathered(args: argparse.Namespace) -> Evidence:
+    files = [path.read_bytes() for path in args.files]
+    pictures = [data for data in files if Image(data).media_type]
+    keys = None
+    if args.key is not None:
+        try:
+            keys = read_keys(args.key.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{args.key}: {error}") from None
+    return Evidence(
+        images=pictures,
+        saved=[data for data in files if not Image(data).media_type],
+        keys=keys,
+        request=args.request.read_bytes() if args.request else None,
+        references=[path.read_bytes() for path in args.reference],
+        mask=args.mask.read_bytes() if args.mask else None,
+        prompt=_typed(args.prompt),
+        salt=args.salt,
+        nonce=args.nonce,
+        head=args.head.read_bytes() if args.head else None,
+    )
+
+
+def _typed(text: str | None) -> str | None:
+    return Path("/dev/stdin").read_text(encoding="utf-8") if text == "-" else text

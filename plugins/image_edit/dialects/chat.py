@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from proxy_core import ClientError, Data, Exchange
 
-from ..ask import Ask, Extra, Given, Pieces, ask, boolean, kind, previews
+from ..ask import Ask, Event, Extra, Given, Pieces, ask, boolean, kind, previews
 from ..model import Job, Result
 from ..picture import Image
-from ..wire import Form, event_pieces, json_pieces
+from ..wire import Form, json_pieces
 from .turns import read_image_url, read_turn, read_words
 
 Shape = Literal["objects", "strings", "content", "markdown"]
@@ -80,10 +80,6 @@ class Markdown:
     def _led(self) -> Iterator[tuple[bytes, Image]]:
         for place, image in enumerate(self._images):
             yield b"\\n\\n![image](" if place or self._follows else b"![image](", image
-
-
-def _merged(items: Sequence[Extra]) -> dict[str, object]:
-    return {name: value for item in items for name, value in item.items()}
 
 
 def _head(job: Job, exchange: Exchange, object_type: str) -> dict[str, object]:
@@ -157,9 +153,9 @@ class Chat:
             notes=(*notes, f"{', '.join(idle)}: for words alone, not for pictures; not used") if idle else notes,
         )
 
-    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> Pieces:
+    def render(self, result: Result, exchange: Exchange, extra: Extra) -> Pieces:
         """The whole answer as JSON."""
-        message = {"role": "assistant", **_message(result.images, self.shape), **_merged(items)}
+        message = {"role": "assistant", **_message(result.images, self.shape)}
         return json_pieces(
             {
                 **_head(result.job, exchange, "chat.completion"),
@@ -186,21 +182,25 @@ class ChatEvents:
         self._begun = False
         self._made = 0
 
-    def _chunk(self, delta: Mapping[str, object], top: Mapping[str, object], finish: str | None = None) -> Pieces:
-        role = {} if self._begun else {"role": "assistant"}
+    def _chunk(self, delta: dict[str, object], top: Mapping[str, object], finish: str | None = None) -> dict[str, Any]:
+        if not self._begun:
+            rest = dict(delta)
+            delta.clear()
+            delta.update({"role": "assistant", **rest})  # the same object: a signer's fields are put into it later
         self._begun = True
-        choice = {"index": 0, "delta": {**role, **delta}, "logprobs": None, "finish_reason": finish}
-        return event_pieces({**self._head, "choices": [choice], **top})
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return {**self._head, "choices": [choice], **top}
 
-    def preview(self, image: Image, *, index: int, number: int) -> Pieces:
+    def preview(self, image: Image, *, index: int, number: int) -> list[Event]:
         shown = {"type": "image_url", "image_url": {"url": image.data_url}, "index": index}
-        return self._chunk({"content": "", "images": [{**shown, "partial": True, "partial_image_index": number}]}, {})
+        delta: dict[str, object] = {"content": "", "images": [{**shown, "partial": True, "partial_image_index": number}]}
+        return [Event(self._chunk(delta, {}), image=image, preview=True, place=delta)]
 
-    def image(self, image: Image, more: Extra) -> Pieces:
-        delta = {**_message([image], self._shape, self._made), **more}
+    def image(self, image: Image) -> list[Event]:
+        delta = _message([image], self._shape, self._made)
         self._made += 1
         top = {"images": delta.pop("images")} if self._shape == "strings" else {}
-        return self._chunk(delta, top)
+        return [Event(self._chunk(delta, top), image=image, place=delta)]
 
-    def end(self, result: Result, extra: Extra) -> Pieces:
-        return [*self._chunk({}, {**_tail(result), **extra}, "stop"), b"data: [DONE]\n\n"]
+    def end(self, result: Result, extra: Extra) -> list[Event]:
+        return [Event(self._chunk({}, {**_tail(result), **extra}, "stop")), Event(None)]

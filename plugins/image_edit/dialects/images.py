@@ -10,10 +10,10 @@ from typing import Any
 
 from proxy_core import ClientError, Exchange
 
-from ..ask import Ask, Extra, Given, Pieces, ask, boolean, checked, kind, previews, reference, text
+from ..ask import Ask, Event, Extra, Given, Pieces, ask, boolean, checked, kind, previews, reference, text
 from ..model import Job, Result
 from ..picture import Image
-from ..wire import Form, event_pieces, json_pieces
+from ..wire import Form, json_pieces
 
 _USED = frozenset({"model", "prompt", "stream", "partial_images", "response_format", "user", "safety_identifier"})
 _PICTURES = frozenset({"image", "images", "mask"})
@@ -132,9 +132,9 @@ class Images:
     def parse(self, form: Form) -> Ask:
         return self.reader(form)
 
-    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> Pieces:
+    def render(self, result: Result, exchange: Exchange, extra: Extra) -> Pieces:
         """`output_format` is what the pictures really are."""
-        data = [{"b64_json": image.base64, **more} for image, more in zip(result.images, items, strict=True)]
+        data = [{"b64_json": image.base64} for image in result.images]
         return json_pieces({"created": int(time.time()), "data": data, **_tail(result), **extra})
 
     def events(self, job: Job, exchange: Exchange) -> ImageEvents:
@@ -150,13 +150,13 @@ class ImageEvents:
     def __init__(self, stem: str, job: Job) -> None:
         self._stem = stem
         self._job = job
-        self._held: dict[str, object] = {}
+        self._held: Event | None = None
         self._made = 0
 
-    def preview(self, image: Image, *, index: int, number: int) -> Pieces:
+    def preview(self, image: Image, *, index: int, number: int) -> list[Event]:
         name = f"{self._stem}.partial_image"
         value = {"type": name, "b64_json": image.base64, "partial_image_index": number, "index": index, **self._common(image)}
-        return event_pieces(value, event=name)
+        return [Event(value, name, image, preview=True, place=value)]
 
     def _common(self, image: Image) -> dict[str, object]:
         told: dict[str, object] = {"created_at": int(time.time()), "output_format": image.media_type.partition("/")[2]}
@@ -164,20 +164,24 @@ class ImageEvents:
             told["size"] = f"{image.pixels[0]}x{image.pixels[1]}"
         return {**told, "quality": self._job.quality or "auto", "background": self._job.background or "auto"}
 
-    def image(self, image: Image, more: Extra) -> Pieces:
-        before = self._released({})
+    def image(self, image: Image) -> list[Event]:
+        before = self._released()
         name = f"{self._stem}.completed"
-        self._held = {"type": name, "b64_json": image.base64, "index": self._made, **self._common(image), **more}
+        value = {"type": name, "b64_json": image.base64, "index": self._made, **self._common(image)}
+        self._held = Event(value, name, image, place=value)
         self._made += 1
         return before
 
-    def _released(self, more: Mapping[str, object]) -> Pieces:
-        held, self._held = self._held, {}
-        return event_pieces({**held, **more}, event=str(held["type"])) if held else []
+    def _released(self) -> list[Event]:
+        held, self._held = self._held, None
+        return [held] if held is not None else []
 
-    def end(self, result: Result, extra: Extra) -> Pieces:
-        tail = {name: value for name, value in _tail(result).items() if name in ("warnings", "usage", "cost")}
-        return self._released({**tail, **extra})
+    def end(self, result: Result, extra: Extra) -> list[Event]:
+        last = self._released()
+        for event in last:
+            tail = {name: value for name, value in _tail(result).items() if name in ("warnings", "usage", "cost")}
+            event.value = event.place = {**(event.value or {}), **tail, **extra}
+        return last
 
 
 GENERATIONS = Images("image_generation", parse_generation)

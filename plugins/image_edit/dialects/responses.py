@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from proxy_core import ClientError, Exchange
 
-from ..ask import Ask, Extra, Given, Pieces, ask, boolean, kind, picture, previews, reference, text
+from ..ask import Ask, Event, Extra, Given, Pieces, ask, boolean, kind, picture, previews, reference, text
 from ..model import Job, Result
 from ..picture import Image
-from ..wire import Form, event_pieces, json_pieces
+from ..wire import Form, json_pieces
 from .turns import read_turn, read_words
 
 _USED = frozenset(
@@ -73,12 +74,9 @@ class Responses:
             notes=(*notes, f"{', '.join(idle)}: for words alone, not for pictures; not used") if idle else notes,
         )
 
-    def render(self, result: Result, exchange: Exchange, extra: Extra, items: Sequence[Extra]) -> Pieces:
+    def render(self, result: Result, exchange: Exchange, extra: Extra) -> Pieces:
         """The whole answer as JSON."""
-        calls = [
-            {**_call(exchange, place, result.job, image), **more}
-            for place, (image, more) in enumerate(zip(result.images, items, strict=True))
-        ]
+        calls = [_call(exchange, place, result.job, image) for place, image in enumerate(result.images)]
         return json_pieces({**_response(result.job, exchange, "completed", calls), **_tail(result), **extra})
 
     def events(self, job: Job, exchange: Exchange) -> ResponseEvents:
@@ -210,44 +208,47 @@ class ResponseEvents:
         self._added: set[int] = set()
         self._calls: list[dict[str, object]] = []
 
-    def _event(self, name: str, **fields: object) -> Pieces:
+    def _event(self, name: str, **fields: object) -> list[Event]:
         if not self._sequence:
             begun = _response(self._job, self._exchange, "in_progress", [])
-            before = self._numbered("response.created", response=begun)
-            return [*before, *self._numbered("response.in_progress", response=begun), *self._numbered(name, **fields)]
-        return self._numbered(name, **fields)
+            before = [self._numbered(f"response.{state}", response=begun) for state in ("created", "in_progress")]
+            return [*before, self._numbered(name, **fields)]
+        return [self._numbered(name, **fields)]
 
-    def _numbered(self, name: str, **fields: object) -> Pieces:
+    def _numbered(self, name: str, **fields: object) -> Event:
         value = {"type": name, "sequence_number": self._sequence, **fields}
         self._sequence += 1
-        return event_pieces(value, event=name)
+        return Event(value, name)
 
     def _of(self, place: int) -> dict[str, object]:
         return {"item_id": _id(self._exchange, place), "output_index": place}
 
-    def _add(self, place: int) -> Pieces:
+    def _add(self, place: int) -> list[Event]:
         if place in self._added:
             return []
         self._added.add(place)
         item = {"id": _id(self._exchange, place), "type": f"{_TOOL}_call", "status": "in_progress", "result": None}
-        pieces = self._event("response.output_item.added", output_index=place, item=item)
+        events = self._event("response.output_item.added", output_index=place, item=item)
         for state in ("in_progress", "generating"):
-            pieces += self._event(f"response.{_TOOL}_call.{state}", **self._of(place))
-        return pieces
+            events += self._event(f"response.{_TOOL}_call.{state}", **self._of(place))
+        return events
 
-    def preview(self, image: Image, *, index: int, number: int) -> Pieces:
+    def preview(self, image: Image, *, index: int, number: int) -> list[Event]:
         fields = {"partial_image_index": number, "partial_image_b64": image.base64, **_shown(self._job, image)}
         added = self._add(index)
-        return [*added, *self._event(f"response.{_TOOL}_call.partial_image", **self._of(index), **fields)]
+        *before, event = self._event(f"response.{_TOOL}_call.partial_image", **self._of(index), **fields)
+        return [*added, *before, replace(event, image=image, preview=True, place=event.value)]
 
-    def image(self, image: Image, more: Extra) -> Pieces:
+    def image(self, image: Image) -> list[Event]:
         place = len(self._calls)
-        call = {**_call(self._exchange, place, self._job, image), **more}
+        call = _call(self._exchange, place, self._job, image)
         self._calls.append(call)
-        pieces = self._add(place)
-        pieces += self._event(f"response.{_TOOL}_call.completed", **self._of(place))
-        return [*pieces, *self._event("response.output_item.done", output_index=place, item=call)]
+        events = self._add(place)
+        events += self._event(f"response.{_TOOL}_call.completed", **self._of(place))
+        item = dict(call)  # what is signed of this event stands here alone, not in the whole at the end
+        *before, event = self._event("response.output_item.done", output_index=place, item=item)
+        return [*events, *before, replace(event, image=image, place=item)]
 
-    def end(self, result: Result, extra: Extra) -> Pieces:
+    def end(self, result: Result, extra: Extra) -> list[Event]:
         whole = {**_response(self._job, self._exchange, "completed", self._calls), **_tail(result), **extra}
         return self._event("response.completed", response=whole)

@@ -1,0 +1,235 @@
+"""Answers as they were saved: where the pictures, the receipt and the signed places in a stream stand in them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .strict import decode, read_json
+
+COMMENT = b": darkroom-receipt "
+_DONE = b"[DONE]"
+_LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
+_MARKDOWN = re.compile(r"!\[image\]\((data:[^)]*)\)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A picture in an answer."""
+
+    sha256: str
+    preview: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedEvent:
+    """An event of a stream, `[DONE]` not counted."""
+
+    sha256: bytes  # of its data
+    pictures: list[Shown]  # its own: not those that the last event repeats
+    repeated: list[Shown]
+    claim: object = None  # the envelope in its `darkroom_event`
+    receipt: object = None
+    salt: object = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """An answer in JSON."""
+
+    receipt: object
+    salt: object
+    pictures: list[Shown]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """An answer as a stream."""
+
+    events: list[SavedEvent]
+    ended: bool  # nothing is left behind the last event but `[DONE]`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A stream that was passed on, with its receipt in a comment."""
+
+    receipt: object
+    sha256: str  # of all bytes before the comment
+    length: int
+    behind: bool  # something follows the receipt that is not `[DONE]`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bare:
+    """A receipt by itself."""
+
+    receipt: object
+
+
+Saved = Whole | Stream | Text | Bare
+
+
+def read_saved(data: bytes) -> Saved:
+    """What a file holds that is no picture. Raises ValueError that says what is wrong with it."""
+    if data.lstrip()[:1] in (b"{", b"["):
+        value = read_json(data, "it")
+        if not isinstance(value, dict):
+            raise ValueError("it is a JSON array, and neither a receipt nor an answer")
+        if "payloadType" in value:
+            return Bare(receipt=value)
+        if "darkroom_receipt" not in value:
+            raise ValueError("it is JSON without a darkroom_receipt")
+        return Whole(
+            receipt=value["darkroom_receipt"], salt=value.get("darkroom_prompt_salt"), pictures=list(_in_answer(value))
+        )
+    if re.match(rb"\s*(data|event|id|retry)?:", data):
+        return _read_stream(data)
+    raise ValueError("it is neither a picture, nor a receipt, nor a saved answer")
+
+
+@dataclass
+class _Reading:
+    events: list[SavedEvent] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+    comments: list[tuple[int, bytes]] = field(default_factory=list)
+    done: bool = False
+    rest: int = 0  # where what follows `[DONE]` begins
+
+
+def _read_stream(data: bytes) -> Stream | Text:
+    found = _Reading()
+    place = 0
+    while match := _LINES.match(data, place):
+        _line(match[1], place, found, last=match.end())
+        place = match.end()
+    left = data[place:]
+    if found.comments:
+        return _text(data, found)
+    return Stream(events=found.events, ended=not (left or found.lines))
+
+
+def _line(line: bytes, place: int, found: _Reading, *, last: int) -> None:
+    if line.startswith(COMMENT):
+        found.comments.append((place, line.removeprefix(COMMENT)))
+    elif line.startswith(b"data:"):
+        found.lines.append(line.removeprefix(b"data:").removeprefix(b" "))
+    elif not line and found.lines:
+        text = b"\n".join(found.lines)
+        found.lines.clear()
+        if found.done:
+            raise ValueError("an event follows [DONE]")
+        if text == _DONE:
+            found.done, found.rest = True, last
+        else:
+            found.events.append(_event(text, len(found.events)))
+
+
+def _text(data: bytes, found: _Reading) -> Text:
+    if len(found.comments) > 1:
+        raise ValueError("two receipts stand in the stream")
+    (place, text) = found.comments[0]
+    behind = data[place:].partition(b"\n")[2]
+    return Text(
+        receipt=read_json(text, "the receipt in the stream"),
+        sha256=hashlib.sha256(data[:place]).hexdigest(),
+        length=place,
+        behind=not re.fullmatch(rb"\s*(data: ?\[DONE\]\s*)?", behind),
+    )
+
+
+def _event(text: bytes, number: int) -> SavedEvent:
+    digest = hashlib.sha256(text).digest()
+    try:
+        value = read_json(text, f"event {number}")
+    except ValueError:
+        if b"darkroom_" in text or b"base64" in text or b"b64" in text:
+            raise
+        value = None  # of a text stream, anything may be an event
+    if not isinstance(value, dict):
+        return SavedEvent(sha256=digest, pictures=[], repeated=[])
+    response = value.get("response")
+    whole: dict[str, Any] = response if isinstance(response, dict) else {}
+    return SavedEvent(
+        sha256=digest,
+        pictures=list(_in_event(value)),
+        repeated=list(_in_answer(whole)),
+        claim=_claim(value),
+        receipt=value.get("darkroom_receipt", whole.get("darkroom_receipt")),
+        salt=value.get("darkroom_prompt_salt", whole.get("darkroom_prompt_salt")),
+    )
+
+
+def _claim(value: dict[str, Any]) -> object:
+    places = [value, _delta(value), value.get("item")]
+    found = [place["darkroom_event"] for place in places if isinstance(place, dict) and "darkroom_event" in place]
+    if len(found) > 1:
+        raise ValueError("an event holds two signatures of its place")
+    return found[0] if found else None
+
+
+def _delta(value: dict[str, Any]) -> dict[str, Any]:
+    for choice in _dicts(value.get("choices")):
+        delta = choice.get("delta")
+        return delta if isinstance(delta, dict) else {}
+    return {}
+
+
+def _in_answer(value: dict[str, Any]) -> Iterator[Shown]:
+    """The pictures of a whole answer, in their order."""
+    for item in _dicts(value.get("data")):
+        if "b64_json" in item:
+            yield _bare(item["b64_json"])
+    for choice in _dicts(value.get("choices")):
+        if isinstance(message := choice.get("message"), dict):
+            yield from _in_message(message)
+    for item in _dicts(value.get("output")):
+        if item.get("type") == "image_generation_call" and item.get("result") is not None:
+            yield _bare(item["result"])
+
+
+def _in_event(value: dict[str, Any]) -> Iterator[Shown]:
+    kind = value.get("type")
+    kind = kind if isinstance(kind, str) else ""
+    if "b64_json" in value:
+        yield _bare(value["b64_json"], preview=kind.endswith(".partial_image"))
+    if "partial_image_b64" in value:
+        yield _bare(value["partial_image_b64"], preview=True)
+    item = value.get("item")
+    if isinstance(item, dict) and item.get("type") == "image_generation_call" and item.get("result") is not None:
+        yield _bare(item["result"])
+    yield from _in_message({"images": value.get("images")})
+    yield from _in_message(_delta(value))
+
+
+def _in_message(message: dict[str, Any]) -> Iterator[Shown]:
+    content = message.get("content")
+    for listed in (message.get("images"), content):
+        for item in listed if isinstance(listed, list) else []:
+            if isinstance(item, str):
+                yield _linked(item)
+            elif isinstance(item, dict) and "image_url" in item:
+                url = item["image_url"]
+                yield _linked(url.get("url") if isinstance(url, dict) else url, preview=item.get("partial") is True)
+    for match in _MARKDOWN.finditer(content) if isinstance(content, str) else ():
+        yield _linked(match[1])
+
+
+def _dicts(value: object) -> Iterator[dict[str, Any]]:
+    for item in value if isinstance(value, list) else []:
+        if isinstance(item, dict):
+            yield item
+
+
+def _linked(url: object, *, preview: bool = False) -> Shown:
+    head, comma, text = url.partition(",") if isinstance(url, str) else ("", "", "")
+    if not comma or not head.startswith("data:") or not head.endswith(";base64"):
+        raise ValueError("a picture in it is no data: URL in base64")
+    return _bare(text, preview=preview)
+
+
+def _bare(text: object, *, preview: bool = False) -> Shown:
+    return Shown(sha256=hashlib.sha256(decode(text, "a picture in it")).hexdigest(), preview=preview)
