@@ -224,17 +224,17 @@ FORMED_WRONGLY = {
 
 @pytest.mark.parametrize("language", ["shell", "node", "go", "python"])
 def test_each_program_agrees_with_the_vectors(request: pytest.FixtureRequest, language: str) -> None:
-    command, judged = request.getfixturevalue(language), 0
+    command, started = request.getfixturevalue(language), []
     for case in json.loads((VECTORS / "cases.json").read_bytes()):
         receipts = [name for name in case["files"] if name.endswith(".json")]
         # That a saved answer holds other pictures than it had is our own verifier's business: the programs read one file.
         images = [name for name in case["files"] if name.endswith(".png")] or ["image-0.png"] * (case["verdict"] == "valid")
         if receipts and images and not FORMED_WRONGLY.intersection(receipts):
             files = [VECTORS / name for name in ("key.pem", receipts[0], images[0])]
-            done = subprocess.run([*command, *files], check=False, capture_output=True)
-            assert done.returncode == (case["verdict"] != "valid"), case
-            judged += 1
-    assert judged > 12
+            process = subprocess.Popen([*command, *files], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            started.append((case["files"], process, 0 if case["verdict"] == "valid" else 1))
+    assert len(started) > 12
+    assert [(files, process.wait()) for files, process, _ in started] == [(files, status) for files, _, status in started]
 
 
 COMMANDS = re.findall(r"^```sh\n((?!#!)(?s:.*?))^```$", GUIDE, re.MULTILINE)
