@@ -28,15 +28,19 @@ class State:
         except FileNotFoundError:
             return None
 
-    def write(self, name: str, data: bytes) -> None:
-        """Put `data` there, in place of what was: a reader sees the old or the new, never a part."""
-        path, temporary = self._written(name, data)
+    def write(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """Put `data` there, in place of what was: a reader sees the old or the new, never a part.
+
+        Where it is `durable`, it is on the disk when this returns, whatever happens to the machine.
+        """
+        path, temporary = self._written(name, data, durable=durable)
         try:
             temporary.replace(path)
         except OSError:
             temporary.unlink()
             raise
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
 
     def obtain(self, name: str, make: Callable[[], bytes]) -> bytes:
         """The file's content, made first if it is not there. Of several processes that make it at once, one wins, and all
@@ -54,7 +58,7 @@ class State:
         _sync(path.parent)
         return path.read_bytes()
 
-    def _written(self, name: str, data: bytes) -> tuple[Path, Path]:
+    def _written(self, name: str, data: bytes, *, durable: bool = True) -> tuple[Path, Path]:
         path = self.path(name)
         self._make(path.parent)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -62,8 +66,9 @@ class State:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

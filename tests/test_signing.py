@@ -662,7 +662,7 @@ async def test_the_command(answer: Answer, tmp_path: Path, capsys: pytest.Captur
     key: list[str | Path] = ["--key", at["key"]]
     assert run(at["image"], at["receipt"], *key) == 0
     assert capsys.readouterr().out.rstrip().endswith("VALID")
-    sent = ["--request", at["request"], "--reference", at["reference"]]
+    sent: list[str | Path] = ["--request", at["request"], "--reference", at["reference"]]
     all_: list[str | Path] = [*sent, "--prompt", "grayscale", "--nonce", "n-1"]
     assert run(at["answer"], *key, "--head", at["head"], *all_, "--json") == 0
     told = json.loads(capsys.readouterr().out)

@@ -12,7 +12,7 @@ from proxy_core import Body, Data, Piece
 
 from .statement import HEX, RECEIPT_ID
 
-LONG = 1024 * 1024  # bytes beyond which hashing leaves the event loop
+_LONG = 1024 * 1024  # bytes after which others have their turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +51,12 @@ class Chain:
 
 
 async def digest_of(pieces: Sequence[Data | Piece]) -> bytes:
-    """The sha256 of bytes that are never joined."""
-    body = Body(*pieces)
-    return _digest(pieces) if (body.size or 0) < LONG else await asyncio.to_thread(_digest, pieces)
-
-
-def _digest(pieces: Sequence[Data | Piece]) -> bytes:
-    found = hashlib.sha256()
-    for piece in pieces:
-        for chunk in [piece] if isinstance(piece, (bytes, bytearray, memoryview)) else piece.chunks():
-            found.update(chunk)
+    """The sha256 of bytes that are never joined, the event loop free after each megabyte."""
+    found, done = hashlib.sha256(), 0
+    async for chunk in Body(*pieces).chunks():
+        found.update(chunk)
+        done += len(chunk)
+        if done >= _LONG:
+            done = 0
+            await asyncio.sleep(0)
     return found.digest()

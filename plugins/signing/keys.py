@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import orjson
@@ -72,7 +73,7 @@ class PublicKey:
         """RFC 7517, with the key's id."""
         return {**self.required, "kid": self.id, "use": "sig", "alg": "ES256"}
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The thumbprint of RFC 7638: base64url of the sha256 of the required members in order."""
         return _base64url(hashlib.sha256(orjson.dumps(self.required, option=orjson.OPT_SORT_KEYS)).digest())
@@ -113,7 +114,7 @@ class PrivateKey:
             raise ValueError("it is not a P-256 key; make one with: openssl ecparam -genkey -name prime256v1 -noout")
         return cls(key)
 
-    @property
+    @cached_property
     def public(self) -> PublicKey:
         return PublicKey(self.key.public_key())
 

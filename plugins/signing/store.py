@@ -41,7 +41,7 @@ class Store:
             log.warning("the receipt %s could not be kept: %s", receipt, error)
 
     def _keep(self, receipt: str, envelope: bytes) -> None:
-        self._state.write(_name(receipt), envelope)
+        self._state.write(_name(receipt), envelope, durable=False)  # the client has it, too
         hour = int(time.time()) // _HOUR
         if hour != self._swept:
             self._swept = hour

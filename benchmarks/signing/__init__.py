@@ -1,0 +1,1 @@
+"""What a signature costs, beside the least that it could."""
