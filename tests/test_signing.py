@@ -480,6 +480,10 @@ async def test_a_key_that_is_replaced_stays_published(tmp_path: Path) -> None:
     async with running({**config, "plugins": {"signing": {"key": second}}}) as url, aiohttp.ClientSession() as http:
         async with http.get(url / ".well-known/darkroom/keys.json") as response:
             known = read_keys(await response.read())
+        async with http.get(url / f".well-known/darkroom/keys/{before.known[0].key.id}.pem") as response:
+            assert await response.read() == before.key  # for tools that read no JWKS
+        async with http.get(url / f".well-known/darkroom/keys/{'A' * 43}.pem") as response:
+            assert response.status == 404
         after = await answered(http, url)
     assert before.key != after.key
     for made in (before, after):

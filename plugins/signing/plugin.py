@@ -38,7 +38,7 @@ from proxy_core import (
 )
 
 from .hookspecs import Attestation, Attestor, SigningHooks
-from .keys import PrivateKey, generate
+from .keys import PrivateKey, PublicKey, generate
 from .messages import FOREIGN, signed
 from .origin import OriginKey, request_hash
 from .origin import generate as generate_origin
@@ -49,6 +49,7 @@ from .store import Store
 
 KEYS_PATH = "/.well-known/darkroom/keys.json"
 PEM_PATH = "/.well-known/darkroom/key.pem"
+PEMS = re.compile(r"/\.well-known/darkroom/keys/([A-Za-z0-9_-]{43})\.pem", re.ASCII)
 PAGE_PATH = "/.well-known/darkroom/verify"
 ATTESTATION_PATH = "/.well-known/darkroom/attestation"
 ORIGIN_PATH = "/signing-key"
@@ -197,7 +198,8 @@ class Signing:
 
     @hookimpl
     def proxy_describe(self) -> Mapping[str, list[str]]:
-        return {"signing": [*(f"GET {path}" for path in self._pages), f"GET {RECEIPTS}ID"]}
+        pages = [*self._pages, "/.well-known/darkroom/keys/KEYID.pem", f"{RECEIPTS}ID"]
+        return {"signing": [f"GET {path}" for path in pages]}
 
     @property
     def _pages(self) -> Mapping[str, Handler]:
@@ -235,6 +237,8 @@ class Signing:
         if request.method in ("GET", "HEAD"):
             if request.path in self._pages:
                 return await self._pages[request.path](request)
+            if named := PEMS.fullmatch(request.path):
+                return await self._former_pem(named[1])
             if request.path.startswith(RECEIPTS):
                 return await self._receipt(request)
         _note_nonce(request)
@@ -285,8 +289,14 @@ class Signing:
         return Response.json(published, headers={"Cache-Control": "max-age=300"})
 
     async def _pem_page(self, request: Request) -> Response:
-        headers = CIMultiDict({"Content-Type": "application/x-pem-file", "Cache-Control": "max-age=300"})
-        return Response(status=200, headers=headers, body=Body(self._ring.current().public.pem))
+        return _pem(self._ring.current().public)
+
+    async def _former_pem(self, keyid: str) -> Response:
+        """A key of the set in the form that openssl reads: an old receipt may have been signed with an old one."""
+        found = await asyncio.to_thread(self._ring.find, keyid)
+        if found is None:
+            raise NotFound("no key of this id is known here", code="key_not_found")
+        return _pem(found.key)
 
     async def _origin_page(self, request: Request) -> Response:
         assert self._origin is not None  # noqa: S101  # for the type checker: the page is there with it
@@ -319,6 +329,11 @@ class Signing:
             raise NotFound("no receipt of this id is kept here; it may have been kept long enough", code="receipt_not_found")
         headers = CIMultiDict({"Content-Type": "application/json", "Cache-Control": "max-age=3600"})
         return Response(status=200, headers=headers, body=Body(found))
+
+
+def _pem(key: PublicKey) -> Response:
+    headers = CIMultiDict({"Content-Type": "application/x-pem-file", "Cache-Control": "max-age=300"})
+    return Response(status=200, headers=headers, body=Body(key.pem))
 
 
 def _obtained(state: State, name: str, make: Callable[[], bytes], read: Callable[[bytes], T]) -> T:

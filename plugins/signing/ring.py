@@ -64,7 +64,14 @@ class Ring:
 
     def published(self) -> dict[str, object]:
         """The key set: what is configured, and whatever signed before."""
-        return key_set([*self._known.values(), *self._former()])
+        return key_set(self._all())
+
+    def find(self, keyid: str) -> Known | None:
+        """One of those, by its thumbprint."""
+        return next((one for one in self._all() if one.key.id == keyid), None)
+
+    def _all(self) -> list[Known]:
+        return [*self._known.values(), *self._former()]
 
     def _former(self) -> list[Known]:
         found = []
