@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo stop test check bench lock clean
+.PHONY: demo stop test check bench bench-signing lock clean
 
 # What runs: the proxy and its sandbox, from the lock.
 $(VENV)/run.done: requirements.lock pyproject.toml
@@ -55,6 +55,10 @@ lock: $(VENV)/dev.done
 	$(LOCK) --extra sandbox --extra origin --group build pyproject.toml -o requirements.lock
 	$(LOCK) --extra sandbox --extra origin --group build --group dev pyproject.toml -o requirements-dev.lock
 	$(LOCK) --group clients -o requirements-clients.lock
+
+# What a signature costs in CPU; "--write" keeps the figures in benchmarks/README.md.
+bench-signing: $(VENV)/run.done
+	$(BIN)/python -m benchmarks.signing $(BENCH)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -117,3 +117,12 @@ def test_interrupted_it_leaves_no_process_behind(number: signal.Signals) -> None
     assert process.returncode == 130, told
     assert re.search("everything that was started has been ended", told)
     assert not [pid for pid in children if os.path.exists(f"/proc/{pid}")]
+
+
+def test_what_a_signature_costs_is_told() -> None:
+    command = [sys.executable, "-m", "benchmarks.signing", "--quick"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| the ")]
+    assert len(rows) == 6
+    assert all(float(row[2]) > 0 for row in rows)

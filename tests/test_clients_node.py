@@ -93,3 +93,14 @@ async def test_errors_are_read(url: URL) -> None:
     assert bad["error"]["requestID"]
     assert missing["error"]["kind"] == "NotFoundError"
     assert missing["error"]["code"] == "model_not_found"
+
+
+async def test_another_library_reads_the_message_signature(url: URL) -> None:
+    """RFC 9421 as somebody else understood it: what was signed is verified, and refused once it is changed."""
+    body = json.dumps({"model": "sandbox", "prompt": "a sun"})
+    process = await asyncio.create_subprocess_exec(
+        NODE, HERE / "message.mjs", str(url), "/v1/images/generations", body, stdout=-1, stderr=-1
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    assert json.loads(out) == {"status": 200, "digest": True, "verified": True, "changed": [False] * 3}

@@ -30,6 +30,7 @@ from plugins.signing.seal import ImageSeal, Seen
 from plugins.signing.store import Store
 from proxy_core import Body, Exchange, Response, State
 
+README = Path(__file__).resolve().parent.parent / "README.md"
 SIZE = 4 * 1024 * 1024
 
 
@@ -167,8 +168,16 @@ def table(least: list[float], ratios: dict[str, list[float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.signing", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round of one: it shows that it runs, and measures nothing")
+    parser.add_argument("--write", action="store_true", help="keep the figures in benchmarks/README.md")
     args = parser.parse_args()
-    print(table(*asyncio.run(measure(*((1, 1) if args.quick else (11, 40))))))
+    figures = table(*asyncio.run(measure(*((1, 1) if args.quick else (11, 40)))))
+    print(figures)
+    if args.write:
+        text = README.read_text(encoding="utf-8")
+        before, _, rest = text.partition("<!-- signing: begin -->\n")
+        behind = rest.partition("<!-- signing: end -->")[2]
+        marked = f"<!-- signing: begin -->\n\n{figures}\n\n<!-- signing: end -->"
+        README.write_text(f"{before}{marked}{behind}", encoding="utf-8")
 
 
 if __name__ == "__main__":
