@@ -29,6 +29,8 @@ from plugins.signing.keys import Known, generate, read_keys
 from proxy_core import Body, ConfigError, Handler, Middleware, Request, Response, hookimpl
 from proxy_core.__main__ import main as darkroom
 from proxy_core.testing import loaded, plug, running
+from tests.operating import darkroom as operated
+from tests.operating import until
 from tests.pictures import mask, png
 from tests.surfaces import data_url, turn
 
@@ -680,3 +682,73 @@ async def test_the_command(answer: Answer, tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "head").write_bytes(answer.head.replace(b"HTTP/1.1 200", b"HTTP/1.1 206"))
     assert run(at["answer"], *key, "--head", at["head"]) == 1
     assert "HTTP message signature" in capsys.readouterr().out
+
+
+# --- as an operator runs it ---
+
+ROTATING = """
+    [proxy]
+    listen = "127.0.0.1:0"
+    workers = 2
+    watch = 0
+    plugins = ["signing", "image_edit", "sandbox"]
+    [plugins.signing]
+    key = "file:{key}.pem"
+"""
+
+
+async def test_a_key_is_replaced_under_load_without_a_restart(tmp_path: Path) -> None:
+    """Two workers, a reload while they answer: every answer is signed, by the one key or the other, and all stay checkable; a
+    receipt is found by whichever worker is asked."""
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.pem").write_bytes(generate())
+    ids = [PrivateKey.read((tmp_path / f"{name}.pem").read_bytes()).public.id for name in ("first", "second")]
+    done: list[Answer] = []
+    over = asyncio.Event()
+    async with operated(tmp_path, ROTATING.format(key="first")) as proxy:
+        url = URL(f"http://127.0.0.1:{proxy.port}")
+
+        async def keep_asking() -> None:
+            connector = aiohttp.TCPConnector(force_close=True)  # a new connection each time: whichever worker takes it
+            async with aiohttp.ClientSession(connector=connector) as http:
+                while not over.is_set():
+                    done.append(await answered(http, url))
+
+        def signers() -> list[str]:
+            return [one.statement["predicate"]["keyid"] for one in done]
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(keep_asking())
+            await until("answers by the first key", lambda: len(done) > 6)
+            await proxy.reload(ROTATING.format(key="second"))
+            await until("answers by the second", lambda: signers()[-6:].count(ids[1]) == 6)
+            over.set()
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
+            async with http.get(url / ".well-known/darkroom/keys.json") as response:
+                known = read_keys(await response.read())
+            for one in done:
+                async with http.get(url / "v1/receipts" / one.headers["Darkroom-Receipt"]) as response:
+                    assert json.loads(await response.read()) == one.body["darkroom_receipt"]
+    assert {one.key.id for one in known} == set(ids)
+    assert set(signers()) == set(ids)
+    for one in done:
+        assert verify(Evidence(saved=[one.raw], keys=known)).code == VALID
+
+
+async def test_the_plugin_in_the_docs_is_one(vault: Vault) -> None:
+    """docs/signing.md: its code is loaded, its key is asked, and its enclave too."""
+    page = (Path(__file__).parent.parent / "docs" / "signing.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    space: dict[str, Any] = {"__name__": "acme_vault"}
+    exec(compile(code, "docs/signing.md", "exec", dont_inherit=True), space)
+    space["VaultKey"].sign = lambda self, message: vault.sign(message)
+    config, known = serving()
+    config["proxy"]["plugins"] = ["signing", "vault", "image_edit", "service"]
+    config["plugins"] = {"vault": {"public_key": vault.public.pem.decode()}}
+    async with running(config, {**known, "vault": space["Vault"]}) as url, aiohttp.ClientSession() as http:
+        status, body = await drawn(http, url)
+        async with http.get(url / ".well-known/darkroom/attestation") as response:
+            assert response.status == 500  # NotImplementedError: the reader's to write
+    assert status == 200
+    assert verify(Evidence(saved=[orjson.dumps(body)], keys=[Known(key=vault.public)])).code == VALID
