@@ -321,6 +321,7 @@ class Signing:
         body = page.replace(_KEYS_SLOT, _KEYS_SLOT.replace(b"></", b">" + text + b"</"))
         headers = CIMultiDict({"Content-Type": "text/html; charset=utf-8", "Cache-Control": "max-age=300"})
         headers.update({"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"})
+        headers["Content-Security-Policy"] = "frame-ancestors 'none'"  # the rest of its policy stands in the page itself
         return Response(status=200, headers=headers, body=Body(body))
 
     async def _receipt(self, request: Request) -> Response:
