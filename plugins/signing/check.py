@@ -202,6 +202,8 @@ class _Work:
         if Counter(finished) != Counter(statement.digests):
             _refuse(_unlike(finished, statement.digests, "the stream"))
         last = one.events[-1]
+        if not one.ended and last.receipt is not None:
+            _refuse("something follows the event with the receipt")
         repeated = [picture.sha256 for picture in last.repeated]
         if repeated and repeated != statement.digests:
             _refuse(_unlike(repeated, statement.digests, "the last event"))
@@ -260,7 +262,8 @@ class _Work:
             digest = hashlib.sha256(image).hexdigest()
             if digest not in finished:
                 _refuse(f"the image (sha256 {digest}) is not in the stream")
-        self.missing.append(f"the stream ends before its receipt; up to there, it is as it was sent ({len(finished)} pictures)")
+        told = f"up to its last picture, it is as it was sent ({len(finished)} pictures)"
+        self.missing.append(f"the stream ends before its receipt; {told}")
         self._unsigned()
 
     def _text(self, one: Text, statement: StreamStatement) -> None:
