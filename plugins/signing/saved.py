@@ -11,7 +11,6 @@ from typing import Any
 import pybase64
 
 from plugins.image_edit import Image
-from plugins.image_edit.picture import sniff
 
 from .strict import decode, read_json
 
@@ -257,7 +256,7 @@ def _pictured(name: str, text: str) -> bool:
     if (name in _NAMES and text.strip()) or _MARK.search(text):
         return True
     try:
-        return bool(sniff(pybase64.b64decode(text.lstrip()[:64].translate(_URL_SAFE), validate=False)))
+        return bool(Image(pybase64.b64decode(text.lstrip()[:64].translate(_URL_SAFE), validate=False)).media_type)
     except ValueError:
         return False
 
