@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo stop test check bench bench-signing lock clean
+.PHONY: demo stop test check environments bench bench-signing lock clean
 
 # What runs: the proxy and its sandbox, from the lock.
 $(VENV)/run.done: requirements.lock pyproject.toml
@@ -37,6 +37,9 @@ demo: $(VENV)/run.done
 
 stop: $(VENV)/run.done
 	@$(BIN)/darkroom demo --stop
+
+# All that the tests need; `make -j2 environments` makes them side by side.
+environments: $(VENV)/dev.done $(VENV)/node.done $(VENV)/clients.done
 
 test: $(VENV)/dev.done $(VENV)/node.done $(VENV)/clients.done check
 	$(BIN)/python -m pytest -q

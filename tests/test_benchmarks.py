@@ -116,7 +116,10 @@ def test_interrupted_it_leaves_no_process_behind(number: signal.Signals) -> None
         process.kill()
     assert process.returncode == 130, told
     assert re.search("everything that was started has been ended", told)
-    assert not [pid for pid in children if os.path.exists(f"/proc/{pid}")]
+    deadline = time.monotonic() + 30  # whoever inherits them has to notice that they ended
+    while (left := [pid for pid in children if os.path.exists(f"/proc/{pid}")]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
 
 
 def test_what_a_signature_costs_is_told() -> None:

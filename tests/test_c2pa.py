@@ -9,7 +9,11 @@ import json
 import random
 import struct
 import zlib
+from dataclasses import dataclass
+from typing import ClassVar
 
+import aiohttp
+import c2pa as official  # type: ignore[import-untyped]
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -17,8 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from PIL import Image as Pillow
 
-from plugins.image_edit import Image
+from plugins.image_edit import Image, Job, Provider, Steps
 from plugins.image_edit.c2pa import c2pa
+from proxy_core import hookimpl
+from proxy_core.testing import plug, running
 
 
 def drawn(kind: str) -> bytes:
@@ -75,9 +81,8 @@ def _certificates() -> tuple[bytes, bytes]:
 KINDS = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "AVIF")}
 
 
-@pytest.mark.parametrize(("kind", "media_type"), KINDS.items())
-def test_a_manifest_of_the_official_library_is_found(kind: str, media_type: str) -> None:
-    official = pytest.importorskip("c2pa")
+def signed_by_somebody(kind: str, media_type: str) -> tuple[bytes, bytes]:
+    """(a plain picture, the same with a manifest that the official library wrote into it)."""
     chain, key = _certificates()
     kind_ = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
     made = {"label": "c2pa.actions", "data": {"actions": [{"action": "c2pa.created", "digitalSourceType": kind_}]}}
@@ -86,13 +91,54 @@ def test_a_manifest_of_the_official_library_is_found(kind: str, media_type: str)
     before, signed = drawn(kind), io.BytesIO()
     with official.Signer.from_info(info) as signer, official.Builder(json.dumps(claim)) as builder:
         builder.sign(signer, media_type, io.BytesIO(before), signed)
-    after = signed.getvalue()
+    return before, signed.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "media_type"), KINDS.items())
+def test_a_manifest_of_the_official_library_is_found(kind: str, media_type: str) -> None:
+    before, after = signed_by_somebody(kind, media_type)
     assert len(after) > len(before)
     assert Image(after).media_type == media_type
     assert [c2pa(image) for image in forms(after)] == ["present"] * 3
     assert [c2pa(image) for image in forms(before)] == ["absent"] * 3
     with official.Reader(media_type, io.BytesIO(after)) as reader:
         assert json.loads(reader.json())["manifests"]
+
+
+@dataclass(kw_only=True)
+class Maker:
+    """A service whose pictures bear a manifest."""
+
+    name = "maker"
+    models = frozenset({"made"})
+    batch = 1
+    takes_links = True
+    origins = ()
+    picture: ClassVar[bytes] = b""
+
+    @hookimpl
+    def image_edit_providers(self) -> list[Provider]:
+        return [self]
+
+    def edit(self, job: Job) -> Steps:
+        yield from [Image(self.picture)]
+
+
+async def test_a_manifest_comes_through_byte_for_byte() -> None:
+    """What somebody else signed stays good, and our receipt says that it is there."""
+    _, Maker.picture = signed_by_somebody("PNG", "image/png")
+    config = {"proxy": {"plugins": ["signing", "image_edit", "maker"]}}
+    async with running(config, plug(maker=Maker)) as url, aiohttp.ClientSession() as http:
+        async with http.post(url / "v1/images/generations", json={"model": "made", "prompt": "x"}) as response:
+            answer = await response.json()
+    got = base64.b64decode(answer["data"][0]["b64_json"])
+    assert got == Maker.picture
+    with official.Reader("image/png", io.BytesIO(got)) as reader:
+        validation = json.loads(reader.json())
+    codes = {one["code"] for one in validation.get("validation_status", [])}
+    assert not {code for code in codes if "mismatch" in code or "Hash" in code}, codes
+    statement = json.loads(base64.b64decode(answer["darkroom_receipt"]["payload"]))
+    assert statement["predicate"]["outputs"][0]["c2pa"] == "present"
 
 
 # --- whatever else a file is ---

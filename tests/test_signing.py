@@ -17,6 +17,9 @@ import aiohttp
 import openai
 import orjson
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -26,7 +29,9 @@ from plugins.signing import Attestation, Attestor, PrivateKey, SigningKey
 from plugins.signing.check import INCOMPLETE, INVALID, VALID, Evidence, Verdict, verify
 from plugins.signing.envelope import pre_authentication
 from plugins.signing.keys import Known, generate, read_keys
-from proxy_core import Body, ConfigError, Handler, Middleware, Request, Response, hookimpl
+from plugins.signing.origin import generate as generate_origin
+from plugins.signing.origin import keccak, request_hash
+from proxy_core import Body, ConfigError, Exchange, Handler, Middleware, Request, Response, hookimpl
 from proxy_core.__main__ import main as darkroom
 from proxy_core.testing import loaded, plug, running
 from tests.operating import darkroom as operated
@@ -752,3 +757,77 @@ async def test_the_plugin_in_the_docs_is_one(vault: Vault) -> None:
             assert response.status == 500  # NotImplementedError: the reader's to write
     assert status == 200
     assert verify(Evidence(saved=[orjson.dumps(body)], keys=[Known(key=vault.public)])).code == VALID
+
+
+# --- the origin's verifiers ---
+
+
+def origins_readme(response: dict[str, Any], public_key_pem: str) -> bool:
+    """As the tee-gateway's README has it ("Verify Response Signature"), step by step."""
+    public_key = serialization.load_pem_public_key(public_key_pem.encode())
+    assert isinstance(public_key, rsa.RSAPublicKey)
+    request_hash = bytes.fromhex(response["tee_request_hash"])
+    output_hash = bytes.fromhex(response["tee_output_hash"])
+    timestamp_bytes = response["tee_timestamp"].to_bytes(32, "big")
+    msg_hash = keccak(request_hash + output_hash + timestamp_bytes)
+    scheme = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+    try:
+        public_key.verify(base64.b64decode(response["tee_signature"]), msg_hash, scheme, hashes.SHA256())
+    except InvalidSignature:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+async def test_the_origins_readme_accepts_our_answer(stream: bool, kept: bool, tmp_path: Path) -> None:
+    """Signature, request hash and key id, as its README checks them; and its output hash leads on to every picture."""
+    (tmp_path / "rsa.pem").write_bytes(generate_origin())
+    signing: dict[str, Any] = {"origin_fields": True}
+    if kept:
+        signing["origin_key"] = f"file:{tmp_path}/rsa.pem"
+    original_request: dict[str, Any] = {
+        "model": "sandbox",
+        "messages": [{"role": "user", "content": "a h\u00e4t \U0001f3a9"}],
+        "temperature": 0.7,
+    }
+    async with (
+        running({"proxy": {"plugins": PLUGINS}, "plugins": {"signing": signing}}) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        async with http.post(url / "v1/chat/completions", json={**original_request, "stream": stream}) as answer:
+            raw = await answer.read()
+        async with http.get(url / "signing-key") as answer:
+            key = await answer.json()
+    events = [json.loads(line[6:]) for line in raw.split(b"\n") if line.startswith(b"data: {")]
+    response = events[-1] if stream else json.loads(raw)
+    assert origins_readme(response, key["public_key"])
+    # "Verify Request Hash"
+    request_bytes = json.dumps(original_request, sort_keys=True).encode()
+    assert keccak(request_bytes).hex() == response["tee_request_hash"]
+    # tee_manager.py: the id is the keccak256 of the key's DER form, which is what stands in the PEM
+    der = base64.b64decode("".join(key["public_key"].split("\n")[1:-2]))
+    assert f"0x{keccak(der).hex()}" == response["tee_id"] == key["tee_id"]
+    payload = base64.b64decode(response["darkroom_receipt"]["payload"])
+    assert keccak(payload).hex() == response["tee_output_hash"]
+    for name in ("tee_request_hash", "tee_output_hash"):
+        assert not origins_readme({**response, name: "00" * 32}, key["public_key"])
+    assert not origins_readme({**response, "tee_timestamp": response["tee_timestamp"] + 1}, key["public_key"])
+
+
+@pytest.mark.parametrize(
+    ("body", "path", "hashed"),
+    [
+        (b'{"model":"m","messages":[],"n":2,"stream":true}', "/v1/chat/completions",
+         '{"messages": [], "model": "m", "temperature": 0.0}'),
+        (b'{"model":"m","messages":[],"temperature":1,"stop":["x"],"max_tokens":5}', "/v1/chat/completions",
+         '{"max_tokens": 5, "messages": [], "model": "m", "stop": ["x"], "temperature": 1.0}'),
+        (b'{"prompt":"x","model":"m"}', "/v1/images/generations", '{"model": "m", "prompt": "x"}'),
+        (b"--b\r\n...", "/v1/images/edits", "--b\r\n..."),
+        (b'{"model":"m","messages":[],"temperature":"warm"}', "/v1/chat/completions",
+         '{"model":"m","messages":[],"temperature":"warm"}'),
+    ],
+)  # fmt: skip
+async def test_what_the_origins_request_hash_is_of(body: bytes, path: str, hashed: str) -> None:
+    request = Request(exchange=Exchange(), method="POST", target=path, headers=CIMultiDict(), body=Body(body))
+    assert await request_hash(request) == keccak(hashed.encode())

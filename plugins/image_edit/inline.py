@@ -9,7 +9,9 @@ from .model import HostedImage
 from .picture import Image
 
 
-async def inline(output: HostedImage | Image, fetcher: Fetcher, exchange: Exchange, provider: str) -> Image:
+async def inline(
+    output: HostedImage | Image, fetcher: Fetcher, exchange: Exchange, provider: str, *, max_pixels: int
+) -> Image:
     """A verified Image. Raises UpstreamError: the link is refused or fails, or the bytes are no image."""
     if isinstance(output, HostedImage):
         if not isinstance(output.url, str):
@@ -32,6 +34,7 @@ async def inline(output: HostedImage | Image, fetcher: Fetcher, exchange: Exchan
         raise InvalidReply(f"{source} is not an image", code="invalid_image")
     try:
         await image.verify()
+        image.bound(max_pixels)
     except ValueError as error:
         raise InvalidReply(f"{source} is broken: {error}", code="invalid_image") from None
     return image

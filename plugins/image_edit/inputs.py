@@ -11,13 +11,16 @@ from .picture import Image
 from .rules import Inputs, Rules
 
 
-async def check_inputs(references: Sequence[Given], mask: Given | None, rules: Rules, model: str) -> None:
+async def check_inputs(
+    references: Sequence[Given], mask: Given | None, rules: Rules, model: str, *, max_pixels: int
+) -> None:
     """Raises ClientError (400) that names the offending picture and what is legal. A link is for the service to judge."""
     for given in [*references, *([mask] if mask else [])]:
         if not isinstance(given.value, Image):
             continue
         try:
             await given.value.verify()
+            given.value.bound(max_pixels)
         except ValueError as error:
             raise ClientError(f"{given.param}: {error}", param=given.param, code="invalid_image") from None
     judged = [(given, rules.inputs) for given in references] + ([(mask, rules.masks)] if mask else [])

@@ -30,8 +30,9 @@ _UNLIKE = 0.04  # of a ratio's logarithm: services round sides to whole steps
 class Outcome:
     """What came of one job."""
 
-    def __init__(self, made: Job, served: Served, warnings: list[str]) -> None:
+    def __init__(self, made: Job, served: Served, warnings: list[str], *, max_pixels: int) -> None:
         self._job = made
+        self._max_pixels = max_pixels
         self._served = served
         self._warnings = warnings
         self._images: list[tuple[int, Image]] = []
@@ -97,15 +98,18 @@ class Outcome:
     async def _good(self, preview: Preview, fetcher: Fetcher, run_: Run) -> bool:
         """Whether a preview is a picture at all; one that is none is no reason to give up the finished one."""
         try:
-            await inline(preview.image, fetcher, run_.exchange, self._served.provider.name)
+            await self._inline(preview.image, fetcher, run_)
         except InvalidReply:
             return False
         return True
 
+    async def _inline(self, output: HostedImage | Image, fetcher: Fetcher, run_: Run) -> Image:
+        return await inline(output, fetcher, run_.exchange, self._served.provider.name, max_pixels=self._max_pixels)
+
     async def _keep(self, output: HostedImage | Image, run_: Run, fetcher: Fetcher) -> Image | None:
         index = output.index if isinstance(output, HostedImage) and output.index is not None else len(self._images)
         try:
-            image = await inline(output, fetcher, run_.exchange, self._served.provider.name)
+            image = await self._inline(output, fetcher, run_)
         except ProxyError as error:
             self._lost(output, run_)
             self._failed.append(Failed(error, index))

@@ -170,6 +170,11 @@ class Image:
             self._measured = _measure(self)
         return self._measured if min(self._measured) > 0 else None
 
+    def bound(self, most: int) -> None:
+        """Raises ValueError if its header declares more than `most` pixels: who decodes it would be out of memory."""
+        if (pixels := self.pixels) is not None and pixels[0] * pixels[1] > most:
+            raise ValueError(f"it declares {pixels[0]}x{pixels[1]} pixels; at most {most} are let through (max_pixels)")
+
     async def verify(self) -> str:
         """The sha256 of the file, in hex; computed once. Raises ValueError if the base64 is broken.
 

@@ -73,6 +73,8 @@ class ImageEdit:
     """Whether a link that a client sends is fetched where the provider needs bytes; otherwise it is answered with a 400."""
     body_limit: int = 128 * 1024 * 1024
     """Bytes of a request for pictures."""
+    max_pixels: int = 16384 * 16384
+    """Pixels that a picture may declare, either way; none is decoded here, but whoever decodes a bomb runs out of memory."""
     parallel: int = 4
     """Calls at once for one request with `n` above 1."""
     deadline: float = 600.0
@@ -87,7 +89,8 @@ class ImageEdit:
     """How links are fetched."""
 
     def __post_init__(self) -> None:
-        faults = [Fault(name, "must be at least 1") for name in ("parallel", "body_limit") if getattr(self, name) < 1]
+        counts = ("parallel", "body_limit", "max_pixels")
+        faults = [Fault(name, "must be at least 1") for name in counts if getattr(self, name) < 1]
         spans = ("deadline", "commit_after", "keep_alive", "keep_unsigned")
         times = [name for name in spans if not 0 < getattr(self, name) < math.inf]
         faults += [Fault(name, "must be more than 0 seconds, and finite") for name in times]
@@ -228,8 +231,9 @@ class ImageEdit:
         asked = await self._fetched(asked, served, exchange)
         made = job(asked, name=served.name, model=served.model, like=served.like)
         made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
-        await check_inputs(asked.references[: len(made.references)], asked.mask, served.rules, served.name)
-        outcome = Outcome(made, served, [*order.notes, *asked.notes, *warnings])
+        given = asked.references[: len(made.references)]
+        await check_inputs(given, asked.mask, served.rules, served.name, max_pixels=self.max_pixels)
+        outcome = Outcome(made, served, [*order.notes, *asked.notes, *warnings], max_pixels=self.max_pixels)
         way = Run(provider=served.provider, next=next, exchange=exchange, parallel=self.parallel, record=order.record)
         if made.stream:
             return await self._stream(dialect, made, outcome, way, order)

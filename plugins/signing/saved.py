@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from plugins.image_edit import Image
+
 from .strict import decode, read_json
 
 COMMENT = b": darkroom-receipt "
 _DONE = b"[DONE]"
 _LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
-_MARKDOWN = re.compile(r"!\[image\]\((data:[^)]*)\)")
+_MARKDOWN = re.compile(r"!\[image\]\((data:[^()!]*)\)")  # no `!` within, or a text full of beginnings would take for ever
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,8 +230,16 @@ def _linked(url: object, *, preview: bool = False) -> Shown:
     head, comma, text = url.partition(",") if isinstance(url, str) else ("", "", "")
     if not comma or not head.startswith("data:") or not head.endswith(";base64"):
         raise ValueError("a picture in it is no data: URL in base64")
-    return _bare(text, preview=preview)
+    data = decode(text, "a picture in it")
+    kind = Image(data).media_type
+    if head != f"data:{kind};base64":
+        raise ValueError(f"a picture in it is labelled {head[5:60]!r}, and is {kind or 'no picture'}")
+    return _shown(data, preview=preview)
 
 
 def _bare(text: object, *, preview: bool = False) -> Shown:
-    return Shown(sha256=hashlib.sha256(decode(text, "a picture in it")).hexdigest(), preview=preview)
+    return _shown(decode(text, "a picture in it"), preview=preview)
+
+
+def _shown(data: bytes, *, preview: bool) -> Shown:
+    return Shown(sha256=hashlib.sha256(data).hexdigest(), preview=preview)
