@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from .errors import PluginFault, ProxyError
+from .errors import PluginFault, ProxyError, Resting
 from .message import Handler, Middleware, Request, Response
 
 log = logging.getLogger("darkroom")
 
 
-def compose(middlewares: Sequence[tuple[str, Middleware]], endpoint: Handler) -> Handler:
-    """One handler of (plugin name, middleware) pairs, the first outermost."""
+class Bounds(Protocol):
+    """What a plugin may cost: seconds of its own a request, and faults in a row before it rests a while; 0 is no bound."""
+
+    @property
+    def budget(self) -> float: ...
+
+    @property
+    def failures(self) -> int: ...
+
+    @property
+    def rest(self) -> float: ...
+
+
+def compose(
+    middlewares: Sequence[tuple[str, Middleware]], endpoint: Handler, guards: Mapping[str, Bounds] | None = None
+) -> Handler:
+    """One handler of (plugin name, middleware) pairs, the first outermost; `guards` are bounds by the plugin's name."""
     handler = _guarded(endpoint)
     for name, middleware in reversed(middlewares):
+        bounds = (guards or {}).get(name)
+        if bounds is not None and bounds.budget:
+            middleware = _timed(name, middleware, bounds.budget)
         handler = _link(name, middleware, handler)
+        if bounds is not None and bounds.failures:
+            handler = Breaker(name, handler, bounds)
     return handler
 
 
@@ -46,6 +69,77 @@ def _link(name: str, middleware: Middleware, next: Handler) -> Handler:
         return response
 
     return handle
+
+
+def _timed(name: str, middleware: Middleware, budget: float) -> Middleware:
+    """`middleware` with `budget` seconds of its own: the clock stands while what comes after it is at work."""
+
+    async def handle(request: Request, next: Handler) -> Response:
+        now = asyncio.get_running_loop().time
+        inside, left, over = 0, budget, False
+
+        async def counted(request: Request) -> Response:
+            nonlocal inside, left
+            if not inside and not over:
+                left = (limit.when() or now()) - now()
+                limit.reschedule(None)
+            inside += 1
+            try:
+                return await next(request)
+            finally:
+                inside -= 1
+                if not inside and not over and not limit.expired():
+                    limit.reschedule(now() + left)
+
+        try:
+            async with asyncio.timeout(budget) as limit:
+                try:
+                    return await middleware(request, counted)
+                finally:
+                    over = True
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            cause = TimeoutError(f"it took more than {budget:g} s (proxy.guards.{name}.budget)")
+            raise PluginFault(name) from cause.with_traceback(error.__traceback__)
+
+    return handle
+
+
+class Breaker:
+    """A handler that is asked no more for a while once it has failed several times in a row."""
+
+    def __init__(self, name: str, handler: Handler, bounds: Bounds) -> None:
+        self._name = name
+        self._handler = handler
+        self._bounds = bounds
+        self._failed = 0
+        self._closed_from = 0.0  # on the loop's clock
+
+    async def __call__(self, request: Request) -> Response:
+        left = self._closed_from - asyncio.get_running_loop().time()
+        if left > 0:
+            raise Resting(math.ceil(left))
+        try:
+            response = await self._handler(request)
+        except PluginFault as fault:
+            if fault.plugin == self._name:
+                self._count()
+            raise
+        except Exception:
+            self._failed = 0
+            raise
+        self._failed = 0
+        return response
+
+    def _count(self) -> None:
+        self._failed += 1
+        if self._failed >= self._bounds.failures:
+            self._closed_from = asyncio.get_running_loop().time() + self._bounds.rest
+            log.error(
+                "plugin %s failed %d times in a row and rests for %g s (proxy.guards.%s)",
+                self._name, self._failed, self._bounds.rest, self._name,
+            )  # fmt: skip
 
 
 def answer(error: Exception, exchange_id: str) -> Response:

@@ -6,6 +6,7 @@ The string below a field is its documentation: `darkroom reference` prints it.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import re
 import ssl
@@ -154,6 +155,26 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guard:
+    """What one plugin may cost the others."""
+
+    budget: float = 0.0
+    """Seconds that one request may spend in this plugin before it has its answer's head, what comes after it in the list not
+    counted; then the request fails as it does where the plugin raises. 0 is no bound."""
+    failures: int = 0
+    """Faults in a row (exceptions that are no answer, or a spent budget) after which requests are answered 503 at once instead
+    of reaching it. 0 is never: where one odd request can make a plugin fail, a client could switch it off for all."""
+    rest: float = 10.0
+    """Seconds that this lasts; then one request tries it again."""
+
+    def __post_init__(self) -> None:
+        faults = [Fault(name, "must be 0 or more, and finite") for name in ("budget", "failures", "rest")
+                  if not 0 <= getattr(self, name) < math.inf]  # fmt: skip
+        if faults:
+            raise ConfigError(faults)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tls:
     """TLS towards clients, 1.2 or newer, on every address that is not a unix socket."""
 
@@ -232,6 +253,8 @@ class ProxyConfig:
     """The same for what plugins call by themselves, such as image services."""
     limits: Limits = field(default_factory=Limits)
     """Bounds on what clients may cost."""
+    guards: dict[str, Guard] = field(default_factory=dict)
+    """Bounds on what plugins may cost, each by the plugin's name: `[proxy.guards.NAME]`."""
 
     def __post_init__(self) -> None:
         faults = []
@@ -242,6 +265,10 @@ class ProxyConfig:
                 parse_address(text)
             except ValueError as error:
                 faults.append(Fault("listen", str(error)))
+        for name in self.guards.keys() - set(self.plugins):
+            near = difflib.get_close_matches(name, self.plugins, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            faults.append(Fault(f"guards.{name}", f"no plugin of this name is switched on{meant}"))
         if self.workers < 1:
             faults.append(Fault("workers", "must be at least 1"))
         if not 0 <= self.socket_mode <= 0o777:

@@ -10,6 +10,7 @@
     |   |-- UpstreamRefusal             the upstream's own status       it answered with an error, told in its own words
     |   `-- InvalidReply                502                             it answered with something that makes no sense
     |-- Overloaded                      503 overloaded_error            our limits
+    |   `-- Resting                     503                             a plugin that failed too often
     `-- PluginFault                     500 server_error                our fault: details go to the log, not to the client
     ConfigError                         not answered: it stops the start
 """
@@ -146,6 +147,15 @@ class Overloaded(ProxyError):
 
     def __init__(self, message: str, *, retry_after: int = 2) -> None:
         super().__init__(message, headers={"Retry-After": str(retry_after)})
+
+
+class Resting(Overloaded):
+    """A plugin failed several times in a row, and is not asked for a while."""
+
+    code = "plugin_unavailable"
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"a part of the proxy is out of order; ask again in {seconds} s", retry_after=seconds)
 
 
 class PluginFault(ProxyError):

@@ -54,6 +54,7 @@ class Stage:
             self.handler = compose(
                 [(name, made) for name, made in middlewares if made is not None],
                 Upstream(self.loaded.config.proxy.routes, self._transport, self.loaded.config.proxy.calls),
+                self.loaded.config.proxy.guards,
             )
             ready.set_result(None)
             await self._over.wait()

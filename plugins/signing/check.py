@@ -118,6 +118,8 @@ class _Work:
         if isinstance(statement, ImageStatement):
             self._pictures(saved, statement)
             self._inputs(statement)
+        else:
+            self._no_pictures(saved)
         self._common(statement)
         self._head(saved)
         self._tell(statement)
@@ -202,6 +204,8 @@ class _Work:
         if Counter(finished) != Counter(statement.digests):
             _refuse(_unlike(finished, statement.digests, "the stream"))
         last = one.events[-1]
+        if not one.ended and last.receipt is not None:
+            _refuse("something follows the event with the receipt")
         repeated = [picture.sha256 for picture in last.repeated]
         if repeated and repeated != statement.digests:
             _refuse(_unlike(repeated, statement.digests, "the last event"))
@@ -260,7 +264,8 @@ class _Work:
             digest = hashlib.sha256(image).hexdigest()
             if digest not in finished:
                 _refuse(f"the image (sha256 {digest}) is not in the stream")
-        self.missing.append(f"the stream ends before its receipt; up to there, it is as it was sent ({len(finished)} pictures)")
+        told = f"up to its last picture, it is as it was sent ({len(finished)} pictures)"
+        self.missing.append(f"the stream ends before its receipt; {told}")
         self._unsigned()
 
     def _text(self, one: Text, statement: StreamStatement) -> None:
@@ -283,11 +288,19 @@ class _Work:
         if not self.given.images and all(isinstance(one, Bare) for one in saved):
             self.missing.append("no picture was given to compare")
 
+    def _no_pictures(self, saved: Sequence[Saved]) -> None:
+        """The receipt is of a text stream: it says nothing of pictures or prompts, so none can be found to fit."""
+        if self.given.images or self.given.references or self.given.mask is not None or self.given.prompt is not None:
+            _refuse("the receipt is of a text stream, and says nothing of a picture or a prompt")
+        if all(isinstance(one, Bare) for one in saved):
+            self.missing.append("no stream was given to compare")
+
     # ---- what was sent
 
     def _inputs(self, statement: ImageStatement) -> None:
         inputs = statement.predicate.request.inputs or []
-        for role, files in (("reference", self.given.references), ("mask", [self.given.mask] if self.given.mask else [])):
+        masks = [self.given.mask] if self.given.mask is not None else []
+        for role, files in (("reference", self.given.references), ("mask", masks)):
             listed = [one for one in inputs if one.role == role]
             for data in files:
                 self._input(role, hashlib.sha256(data).hexdigest(), listed)
@@ -384,9 +397,10 @@ def _receipt_of(one: Saved) -> object | None:
 
 
 def _unlike(found: Sequence[str], listed: Sequence[str], where: str) -> str:
-    strange = [digest for digest in found if digest not in listed]
-    if strange:
-        return f"{where} holds an image (sha256 {strange[0]}) that is not in the receipt (sha256 {', '.join(listed)})"
+    known = set(listed)
+    strange = next((digest for digest in found if digest not in known), None)
+    if strange is not None:
+        return f"{where} holds an image (sha256 {strange}) that is not in the receipt (sha256 {', '.join(listed)})"
     return f"{where} holds {len(found)} images, the receipt {len(listed)}: they are not the same, or not in this order"
 
 
@@ -399,4 +413,4 @@ def _time(milliseconds: int) -> str:
 
 def shown(text: str, most: int) -> str:
     """`text` that cannot break a terminal, whatever it is."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:most]
+    return "".join(c if c.isprintable() else "?" for c in text[:most])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import pybase64
 
 from plugins.image_edit import Image
 
@@ -16,6 +18,10 @@ COMMENT = b": darkroom-receipt "
 _DONE = b"[DONE]"
 _LINES = re.compile(rb"([^\r\n]*)(\r\n|\n|\r)")
 _MARKDOWN = re.compile(r"!\[image\]\((data:[^()!]*)\)")  # no `!` within, or a text full of beginnings would take for ever
+# What a client would show as a picture, wherever in an answer it stands.
+_NAMES = frozenset({"b64_json", "partial_image_b64", "image_url", "image", "url"})
+_MARK = re.compile(r"!\[|<img|data:(?:image/|[^\s,]{0,100};base64,)", re.IGNORECASE)
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,7 @@ class Shown:
 
     sha256: str
     preview: bool = False
+    source: object = field(default=None, repr=False, compare=False)  # the text that it was read from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +59,7 @@ class Stream:
     """An answer as a stream."""
 
     events: list[SavedEvent]
-    ended: bool  # nothing is left behind the last event but `[DONE]`
+    ended: bool  # nothing is left behind the last event but `[DONE]`; a client may read on where an event has no end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +92,9 @@ def read_saved(data: bytes) -> Saved:
             return Bare(receipt=value)
         if "darkroom_receipt" not in value:
             raise ValueError("it is JSON without a darkroom_receipt")
-        return Whole(
-            receipt=value["darkroom_receipt"], salt=value.get("darkroom_prompt_salt"), pictures=list(_in_answer(value))
-        )
+        pictures = list(_in_answer(value))
+        _refuse_strays(value, pictures)
+        return Whole(receipt=value["darkroom_receipt"], salt=value.get("darkroom_prompt_salt"), pictures=pictures)
     if re.match(rb"\s*(data|event|id|retry)?:", data):
         return _read_stream(data)
     raise ValueError("it is neither a picture, nor a receipt, nor a saved answer")
@@ -95,51 +102,52 @@ def read_saved(data: bytes) -> Saved:
 
 @dataclass
 class _Reading:
-    events: list[SavedEvent] = field(default_factory=list)
+    texts: list[bytes] = field(default_factory=list)  # the data of each event
     lines: list[bytes] = field(default_factory=list)
-    comments: list[tuple[int, bytes]] = field(default_factory=list)
+    comments: list[tuple[int, int, bytes]] = field(default_factory=list)  # where it begins and ends, and what it says
     done: bool = False
-    rest: int = 0  # where what follows `[DONE]` begins
+    beyond: bool = False  # an event follows `[DONE]`
 
 
 def _read_stream(data: bytes) -> Stream | Text:
     found = _Reading()
     place = 0
     while match := _LINES.match(data, place):
-        _line(match[1], place, found, last=match.end())
+        _line(match[1], place, match.end(), found)
         place = match.end()
-    left = data[place:]
+    _line(data[place:], place, len(data), found)
     if found.comments:
         return _text(data, found)
-    return Stream(events=found.events, ended=not (left or found.lines))
+    if found.beyond:
+        raise ValueError("an event follows [DONE]")
+    events = [_event(text, number) for number, text in enumerate(found.texts)]
+    return Stream(events=events, ended=not found.lines or (found.lines == [_DONE] and not found.done))
 
 
-def _line(line: bytes, place: int, found: _Reading, *, last: int) -> None:
+def _line(line: bytes, start: int, end: int, found: _Reading) -> None:
     if line.startswith(COMMENT):
-        found.comments.append((place, line.removeprefix(COMMENT)))
+        found.comments.append((start, end, line.removeprefix(COMMENT)))
     elif line.startswith(b"data:"):
         found.lines.append(line.removeprefix(b"data:").removeprefix(b" "))
-    elif not line and found.lines:
+    elif not line and found.lines and start < end:
         text = b"\n".join(found.lines)
         found.lines.clear()
-        if found.done:
-            raise ValueError("an event follows [DONE]")
+        found.beyond = found.beyond or found.done
         if text == _DONE:
-            found.done, found.rest = True, last
+            found.done = True
         else:
-            found.events.append(_event(text, len(found.events)))
+            found.texts.append(text)
 
 
 def _text(data: bytes, found: _Reading) -> Text:
     if len(found.comments) > 1:
         raise ValueError("two receipts stand in the stream")
-    (place, text) = found.comments[0]
-    behind = data[place:].partition(b"\n")[2]
+    (start, end, text) = found.comments[0]
     return Text(
         receipt=read_json(text, "the receipt in the stream"),
-        sha256=hashlib.sha256(data[:place]).hexdigest(),
-        length=place,
-        behind=not re.fullmatch(rb"\s*(data: ?\[DONE\]\s*)?", behind),
+        sha256=hashlib.sha256(data[:start]).hexdigest(),
+        length=start,
+        behind=not re.fullmatch(rb"\s*(data: ?\[DONE\]\s*)?", data[end:]),
     )
 
 
@@ -155,12 +163,16 @@ def _event(text: bytes, number: int) -> SavedEvent:
         return SavedEvent(sha256=digest, pictures=[], repeated=[])
     response = value.get("response")
     whole: dict[str, Any] = response if isinstance(response, dict) else {}
+    pictures, repeated = list(_in_event(value)), list(_in_answer(whole))
+    receipt = value.get("darkroom_receipt", whole.get("darkroom_receipt"))
+    if receipt is not None:  # every other event is in the chain, byte for byte
+        _refuse_strays(value, [*pictures, *repeated])
     return SavedEvent(
         sha256=digest,
-        pictures=list(_in_event(value)),
-        repeated=list(_in_answer(whole)),
+        pictures=pictures,
+        repeated=repeated,
         claim=_claim(value),
-        receipt=value.get("darkroom_receipt", whole.get("darkroom_receipt")),
+        receipt=receipt,
         salt=value.get("darkroom_prompt_salt", whole.get("darkroom_prompt_salt")),
     )
 
@@ -216,8 +228,37 @@ def _in_message(message: dict[str, Any]) -> Iterator[Shown]:
             elif isinstance(item, dict) and "image_url" in item:
                 url = item["image_url"]
                 yield _linked(url.get("url") if isinstance(url, dict) else url, preview=item.get("partial") is True)
-    for match in _MARKDOWN.finditer(content) if isinstance(content, str) else ():
-        yield _linked(match[1])
+    if isinstance(content, str):
+        for match in _MARKDOWN.finditer(content):
+            yield replace(_linked(match[1]), source=content)
+        if _MARK.search(_MARKDOWN.sub("", content)):
+            raise ValueError(_STRAY)
+
+
+_STRAY = "a picture stands in it where no signature covers one"
+
+
+def _refuse_strays(value: dict[str, Any], pictures: list[Shown]) -> None:
+    """Raises ValueError for a picture in `value` that is none of these: some client would show it as if it were signed."""
+    known = {id(picture.source) for picture in pictures}
+    left: list[tuple[str, object]] = [("", value)]
+    while left:  # no recursion: it may be nested deeply
+        name, one = left.pop()
+        if isinstance(one, dict):
+            left += [(key, inner) for key, inner in one.items() if key != "warnings"]  # words of a service, and never shown
+        elif isinstance(one, list):
+            left += [(name, inner) for inner in one]
+        elif isinstance(one, str) and id(one) not in known and _pictured(name, one):
+            raise ValueError(_STRAY)
+
+
+def _pictured(name: str, text: str) -> bool:
+    if (name in _NAMES and text.strip()) or _MARK.search(text):
+        return True
+    try:
+        return bool(Image(pybase64.b64decode(text.lstrip()[:64].translate(_URL_SAFE), validate=False)).media_type)
+    except ValueError:
+        return False
 
 
 def _dicts(value: object) -> Iterator[dict[str, Any]]:
@@ -234,12 +275,12 @@ def _linked(url: object, *, preview: bool = False) -> Shown:
     kind = Image(data).media_type
     if head != f"data:{kind};base64":
         raise ValueError(f"a picture in it is labelled {head[5:60]!r}, and is {kind or 'no picture'}")
-    return _shown(data, preview=preview)
+    return _shown(data, url, preview=preview)
 
 
 def _bare(text: object, *, preview: bool = False) -> Shown:
-    return _shown(decode(text, "a picture in it"), preview=preview)
+    return _shown(decode(text, "a picture in it"), text, preview=preview)
 
 
-def _shown(data: bytes, *, preview: bool) -> Shown:
-    return Shown(sha256=hashlib.sha256(data).hexdigest(), preview=preview)
+def _shown(data: bytes, source: object, *, preview: bool) -> Shown:
+    return Shown(sha256=hashlib.sha256(data).hexdigest(), preview=preview, source=source)
