@@ -110,3 +110,35 @@ def test_a_lone_carriage_return_hides_nothing_behind_a_text_streams_receipt() ->
     assert judged(before + comment + receipt + b"\n" + done).code == VALID
     assert judged(before + comment + receipt + b"\r" + done).code == VALID
     assert judged(before + comment + receipt + hidden + done).code == INVALID
+
+
+# --- a receipt that says nothing of what is at hand ---
+
+
+@pytest.mark.parametrize(
+    "more", [{"images": [STRANGE]}, {"references": [STRANGE]}, {"mask": STRANGE}, {"mask": b""}, {"prompt": "add a hat"}]
+)
+def test_a_text_streams_receipt_is_none_for_pictures(more: dict[str, Any]) -> None:
+    stream = vector("stream-text.sse")
+    receipt = stream.partition(b": darkroom-receipt ")[2].partition(b"\n")[0]
+    assert judged(stream).code == VALID
+    assert judged(stream, **more).code == INVALID
+    assert judged(receipt, **more).code == INVALID
+
+
+def test_a_text_streams_receipt_alone_is_compared_with_nothing() -> None:
+    receipt = vector("stream-text.sse").partition(b": darkroom-receipt ")[2].partition(b"\n")[0]
+    assert judged(receipt).code == INCOMPLETE
+
+
+def test_a_mask_without_a_byte_is_not_passed_over() -> None:
+    assert judged(vector("answer-chat.json"), mask=b"").code == INVALID
+
+
+def test_a_text_stream_may_tell_of_pictures_as_its_upstream_does() -> None:
+    """Its bytes are what is signed: an honest one is not refused for a form of pictures that is not ours."""
+    from plugins.signing.saved import Text, read_saved
+
+    comment = b": darkroom-receipt " + vector("receipt.json") + b"\n"
+    stream = b'data: {"images":[{"image_url":{"url":"https://x.example/x"}}]}\n\n' + comment + b"data: [DONE]\n\n"
+    assert isinstance(read_saved(stream), Text)

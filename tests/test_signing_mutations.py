@@ -21,7 +21,7 @@ FILES = sorted(path.name for path in FOLDER.iterdir() if re.match(r"(answer|stre
 
 
 def check(name: str, data: bytes) -> int:
-    images = [(FOLDER / "image-0.png").read_bytes()]
+    images = [(FOLDER / "image-0.png").read_bytes()] if name != "stream-text.sse" else []
     if name.endswith(".png"):
         return verify(Evidence(images=[data], saved=[(FOLDER / "receipt.json").read_bytes()], keys=KEYS)).code
     return verify(Evidence(images=images, saved=[data], keys=KEYS)).code

@@ -118,6 +118,8 @@ class _Work:
         if isinstance(statement, ImageStatement):
             self._pictures(saved, statement)
             self._inputs(statement)
+        else:
+            self._no_pictures(saved)
         self._common(statement)
         self._head(saved)
         self._tell(statement)
@@ -286,11 +288,19 @@ class _Work:
         if not self.given.images and all(isinstance(one, Bare) for one in saved):
             self.missing.append("no picture was given to compare")
 
+    def _no_pictures(self, saved: Sequence[Saved]) -> None:
+        """The receipt is of a text stream: it says nothing of pictures or prompts, so none can be found to fit."""
+        if self.given.images or self.given.references or self.given.mask is not None or self.given.prompt is not None:
+            _refuse("the receipt is of a text stream, and says nothing of a picture or a prompt")
+        if all(isinstance(one, Bare) for one in saved):
+            self.missing.append("no stream was given to compare")
+
     # ---- what was sent
 
     def _inputs(self, statement: ImageStatement) -> None:
         inputs = statement.predicate.request.inputs or []
-        for role, files in (("reference", self.given.references), ("mask", [self.given.mask] if self.given.mask else [])):
+        masks = [self.given.mask] if self.given.mask is not None else []
+        for role, files in (("reference", self.given.references), ("mask", masks)):
             listed = [one for one in inputs if one.role == role]
             for data in files:
                 self._input(role, hashlib.sha256(data).hexdigest(), listed)
