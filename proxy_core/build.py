@@ -95,6 +95,9 @@ def kind(value: object) -> str:
     return _KINDS.get(type(value), type(value).__name__)
 
 
+_GUESSES = 100  # faults up to which the nearest key is looked for: in a receipt that somebody made up, all may be unknown
+
+
 class _Builder:
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -118,8 +121,10 @@ class _Builder:
                 values[key] = self.value(hints[key], value, f"{where}.{key}")
                 if len(self.faults) > count:
                     bad.append(key)
-            else:
+            elif len(self.faults) < _GUESSES:
                 self.faults.append(unknown(key, known, f"{where}.{key}"))
+            else:
+                self.fault(f"{where}.{key}", "unknown key")
         for name, f in known.items():
             if name not in table and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
                 self.fault(f"{where}.{name}", f"is missing; it is required ({expected(hints[name])})")

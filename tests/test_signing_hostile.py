@@ -142,3 +142,56 @@ def test_a_text_stream_may_tell_of_pictures_as_its_upstream_does() -> None:
     comment = b": darkroom-receipt " + vector("receipt.json") + b"\n"
     stream = b'data: {"images":[{"image_url":{"url":"https://x.example/x"}}]}\n\n' + comment + b"data: [DONE]\n\n"
     assert isinstance(read_saved(stream), Text)
+
+
+# --- what would keep it busy ---
+
+
+def _envelope(payload: bytes) -> bytes:
+    signatures = [{"keyid": "x", "sig": ""}]
+    text = base64.b64encode(payload).decode()
+    return json.dumps({"payloadType": "application/vnd.in-toto+json", "payload": text, "signatures": signatures}).encode()
+
+
+def _deep(depth: int) -> bytes:
+    return vector("statement.json").replace(b'"usage":{', b'"usage":{"a":' + b'{"a":' * depth + b"1" + b"}" * depth + b",")
+
+
+BUSY: dict[str, Callable[[], bytes]] = {
+    "a key twice behind many": lambda: b"{" + b",".join(b'"%d":1' % one for one in range(50_000)) + b',"x":1,"x":2}',
+    "Markdown without an end": lambda: json.dumps(
+        {"darkroom_receipt": {}, "choices": [{"message": {"content": "![image](data:" * 20_000}}]}
+    ).encode(),
+    "nested beyond Python's patience": lambda: _envelope(_deep(600)),
+    "nested up to there": lambda: _envelope(_deep(990)),
+    "nested beyond JSON's": lambda: _envelope(_deep(100_000)),
+    "members that nobody knows": lambda: _envelope(
+        vector("statement.json")[:-1] + b"".join(b',"predicata%d":1' % one for one in range(50_000)) + b"}"
+    ),
+    "lines of nothing": lambda: b"data:\n" * 300_000,
+    "events of nothing": lambda: b"data:\r\r" * 10_000,
+    "one endless line": lambda: b"data:" + b"x" * 5_000_000,
+    "white space": lambda: b"data: 1\n\n: darkroom-receipt {}\n" + b" \n" * 500_000 + b"x",
+}
+
+
+@pytest.mark.parametrize("made", BUSY.values(), ids=BUSY)
+def test_what_would_keep_it_busy_is_judged_soon(made: Callable[[], bytes]) -> None:
+    data, begun = made(), time.process_time()
+    assert judged(data).code != VALID
+    assert time.process_time() - begun < 5
+
+
+def test_many_pictures_are_told_apart_soon() -> None:
+    from plugins.signing.check import _unlike
+
+    many = [f"{one:064x}" for one in range(50_000)]
+    begun = time.process_time()
+    assert "not in this order" in _unlike(many[::-1], many, "it")
+    assert time.process_time() - begun < 2
+
+
+def test_a_key_of_a_curve_that_the_library_does_not_know_is_an_error_with_words() -> None:
+    text = "MEAwEAYHKoZIzj0CAQYFK4EEAAEDLAAEBtRtABS3VT4Sv9ntNsH4gklvJpBzAKast3uJkwIWvuYGqXvwFF/vvZ6c"
+    with pytest.raises(ValueError, match="not a public key"):
+        read_keys(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n".encode())

@@ -397,9 +397,10 @@ def _receipt_of(one: Saved) -> object | None:
 
 
 def _unlike(found: Sequence[str], listed: Sequence[str], where: str) -> str:
-    strange = [digest for digest in found if digest not in listed]
-    if strange:
-        return f"{where} holds an image (sha256 {strange[0]}) that is not in the receipt (sha256 {', '.join(listed)})"
+    known = set(listed)
+    strange = next((digest for digest in found if digest not in known), None)
+    if strange is not None:
+        return f"{where} holds an image (sha256 {strange}) that is not in the receipt (sha256 {', '.join(listed)})"
     return f"{where} holds {len(found)} images, the receipt {len(listed)}: they are not the same, or not in this order"
 
 
@@ -412,4 +413,4 @@ def _time(milliseconds: int) -> str:
 
 def shown(text: str, most: int) -> str:
     """`text` that cannot break a terminal, whatever it is."""
-    return "".join(c if c.isprintable() else "?" for c in text)[:most]
+    return "".join(c if c.isprintable() else "?" for c in text[:most])

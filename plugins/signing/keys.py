@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 import pybase64
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -45,7 +45,7 @@ class PublicKey:
         """From PEM. Raises ValueError."""
         try:
             key = serialization.load_pem_public_key(data)
-        except ValueError:
+        except (ValueError, UnsupportedAlgorithm):  # a curve that the library does not know
             raise ValueError("it is not a public key in PEM") from None
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("it is not a P-256 key, and receipts are signed with nothing else")
@@ -108,7 +108,7 @@ class PrivateKey:
         """From PEM without a password. Raises ValueError."""
         try:
             key = serialization.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ValueError("it is not a private key in PEM without a password") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise ValueError("it is not a P-256 key; make one with: openssl ecparam -genkey -name prime256v1 -noout")

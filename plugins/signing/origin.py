@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -49,7 +50,7 @@ class OriginKey:
         """From PEM without a password. Raises ValueError."""
         try:
             key = serialization.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ValueError("it is not a private key in PEM without a password") from None
         if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != 2048:
             raise ValueError("it is not an RSA key of 2048 bits; make one with: openssl genrsa 2048")

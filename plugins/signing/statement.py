@@ -274,7 +274,7 @@ def read_as(cls: type[S], payload: bytes, what: str) -> S:
         raise ValueError(str(error.faults[0])) from None
     try:
         same = rfc8785.dumps(_plain(found)) == payload
-    except (ValueError, TypeError, rfc8785.CanonicalizationError):
+    except (ValueError, TypeError, RecursionError, rfc8785.CanonicalizationError):
         same = False
     if not same:
         raise ValueError(f"{what} is not canonical JSON of strings and integers (RFC 8785)")

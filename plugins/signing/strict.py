@@ -11,7 +11,7 @@ import pybase64
 def read_json(data: bytes, what: str) -> Any:
     """The value of a JSON text. Raises ValueError that begins with `what`, also for a key that stands twice in an object."""
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
+        return _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError:
         raise ValueError(f"{what} is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -25,14 +25,17 @@ def read_json(data: bytes, what: str) -> Any:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:60]!r} stands in it twice")
     return found
 
 
 def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_constant)  # made once: a stream has many events
 
 
 def decode(text: object, what: str) -> bytes:
