@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from plugins.signing.check import INCOMPLETE, INVALID, VALID, Evidence, Verdict, verify
-from plugins.signing.keys import read_keys
+from plugins.signing.heads import check_head
+from plugins.signing.keys import Known, PrivateKey, generate, read_keys
+from plugins.signing.messages import signed
+from proxy_core import Body, Response
 from tests.vectors import FOLDER
 
 
@@ -195,3 +200,62 @@ def test_a_key_of_a_curve_that_the_library_does_not_know_is_an_error_with_words(
     text = "MEAwEAYHKoZIzj0CAQYFK4EEAAEDLAAEBtRtABS3VT4Sv9ntNsH4gklvJpBzAKast3uJkwIWvuYGqXvwFF/vvZ6c"
     with pytest.raises(ValueError, match="not a public key"):
         read_keys(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n".encode())
+
+
+# --- heads ---
+
+
+async def _signed_head(private: PrivateKey) -> tuple[bytes, bytes]:
+    body = vector("answer-chat.json")
+    response = Response(status=200, headers=CIMultiDict({"Content-Type": "application/json"}), body=Body(body))
+    sent = await signed(response, private, None)
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in sent.headers.items()), "", ""]
+    return "\r\n".join(lines).encode(), body
+
+
+async def test_a_message_signature_is_of_the_time_in_which_its_key_signs() -> None:
+    """As a receipt is: what an old key, which somebody may have found since, signs today proves nothing."""
+    private = PrivateKey.read(generate())
+    head, body = await _signed_head(private)
+    now = int(time.time())
+    for known in (Known(key=private.public), Known(key=private.public, not_before=now - 60, not_after=now + 60)):
+        assert check_head(head, body, [known]).startswith("RFC 9421")
+    for known in (Known(key=private.public, not_after=now - 60), Known(key=private.public, not_before=now + 60)):
+        with pytest.raises(ValueError, match="did not sign"):
+            check_head(head, body, [known])
+
+
+async def test_a_head_that_clients_read_in_another_way_is_refused() -> None:
+    private = PrivateKey.read(generate())
+    head, body = await _signed_head(private)
+    keys = [Known(key=private.public)]
+    for changed in (
+        head.replace(b"application/json\r\n", b"application/json\r\n x: , text/html\r\n"),  # a line that goes on
+        head.replace(b" 200 ", b" 0200 "),
+        head.replace(b" 200 ", b" \xb200 "),
+        head.replace(b"Content-Type:", b"Content-Type :"),
+    ):
+        assert changed != head
+        with pytest.raises(ValueError):  # whichever it finds first
+            check_head(changed, body, keys)
+
+
+async def test_whatever_a_head_is_the_verifier_answers() -> None:
+    private = PrivateKey.read(generate())
+    head, body = await _signed_head(private)
+    keys, chance = [Known(key=private.public)], random.Random(1)
+    for _ in range(400):
+        place, end = chance.randrange(len(head)), chance.randrange(len(head))
+        for changed in (
+            head[:place] + chance.choice((b"\0", b"\xff", b"\n", b"=", b'"', b":", b"(", b"?")) + head[place + 1 :],
+            head[:place] + head[end:],
+            head + head[place:end],
+        ):
+            try:
+                told = check_head(changed, body, keys)
+            except ValueError:
+                continue
+            # What is signed stands in it as before; other fields, and what the status line says behind the number, are not.
+            assert told.startswith("RFC 9421")
+            for line in (b" 200", b"application/json", b"sha-256="):
+                assert line in changed
