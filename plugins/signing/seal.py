@@ -107,7 +107,9 @@ class ImageSeal:
                 inputs=await _inputs(job),
             ),
             forwarded=Forwarded(
-                calls=[_called(call) for call in result.calls], changes=[words(one) for one in result.warnings]
+                calls=[_called(call) for call in result.calls],
+                # A service's own words may repeat the prompt, which nobody is to learn from a receipt.
+                changes=[words(result.discreet.get(one, one)) for one in result.warnings],
             ),
             upstream=Upstream(
                 provider=result.provider,
