@@ -17,12 +17,13 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
-from plugins.image_edit import Call, Failed, Image, Job, Note, Steps
+from plugins.image_edit import Call, Failed, Image, Job, Note, Preview, Steps
 from plugins.signing.check import INCOMPLETE, INVALID, VALID, Evidence, Verdict, verify
 from plugins.signing.heads import check_head
 from plugins.signing.keys import Known, PrivateKey, generate, read_keys
 from plugins.signing.messages import signed
-from proxy_core import Body, InvalidReply, Overloaded, Response, State
+from plugins.signing.origin import keccak, request_hash
+from proxy_core import Body, Exchange, Failure, InvalidReply, Overloaded, Request, Response, State, UpstreamRefusal
 from proxy_core.testing import plug, running
 from tests.operating import soon, until
 from tests.pictures import png
@@ -370,6 +371,26 @@ def lying(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
+async def test_a_second_signature_that_fails_withholds_no_picture(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receipt signs the pictures; the message signature over the head comes after it."""
+    sign, calls = Vault.sign, 0
+
+    async def once(self: Vault, message: bytes) -> bytes:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise ConnectionError("the vault is shut")
+        return await sign(self, message)
+
+    monkeypatch.setattr(Vault, "sign", once)
+    async with shop(tmp_path) as (url, http, sold):
+        status, raw = await buy(http, url)
+    assert (status, sold) == (200, ["drawn"])
+    assert verify(Evidence(saved=[raw], keys=[Known(key=vault.public)])).code == VALID
+
+
 async def test_a_form_that_is_sent_again_is_the_same_request(vault: Vault, tmp_path: Path) -> None:
     """Each try has another boundary; the picture is bought once."""
     vault.broken = ConnectionError("the vault is shut")
@@ -513,3 +534,89 @@ async def test_a_service_that_repeats_the_prompt_does_not_put_it_into_the_receip
         assert (status, b"a secret" in payload, "a secret" in str(answer["warnings"])) == (200, False, True)
         assert b"picture 2 of 2 failed" in payload
         assert verify(Evidence(saved=[raw], keys=[Known(key=vault.public)])).code == VALID
+
+
+# --- streams, keys and clocks ---
+
+
+async def test_a_stream_of_pictures_has_one_receipt() -> None:
+    """Also where text streams are signed: what is committed before all is made is not taken for one of those."""
+    config = {
+        "proxy": {"plugins": ["signing", "image_edit", "sandbox"]},
+        "plugins": {"signing": {"passthrough_streams": True}, "image_edit": {"commit_after": 0.001}},
+    }
+    async with running(config) as url, aiohttp.ClientSession() as http:
+        async with http.get(url / ".well-known/darkroom/keys.json") as response:
+            keys = read_keys(await response.read())
+        body = {"model": "sandbox", "prompt": "grayscale", "image": data_url(png()), "stream": True, "n": 3}
+        async with http.post(url / "v1/images/edits", json=body) as response:
+            raw = await response.read()
+            assert "Content-Digest" not in response.headers  # it was committed
+    assert b": darkroom-receipt" not in raw
+    verdict = verify(Evidence(saved=[raw], keys=keys))
+    assert verdict.code == VALID, verdict.lines
+    assert sum(check.topic == "image" for check in verdict.checks) == 3
+
+
+class Moody(Service):
+    """It shows a preview, and then has no more time."""
+
+    name = "moody"
+    models = frozenset({"moody"})
+    origins = (URL("http://moody.invalid"),)
+
+    def edit(self, job: Job) -> Steps:
+        yield Preview(Image(png()))
+        raise UpstreamRefusal("busy", failure=Failure.NOT_BILLED, status=503)
+
+
+async def test_nobody_stands_in_for_who_has_shown_a_preview() -> None:
+    """Its events are sealed: the next one's would be numbered on, and an honest stream would be invalid."""
+    config = {
+        "proxy": {"plugins": ["signing", "image_edit", "moody", "service"]},
+        "plugins": {"image_edit": {"models": {"house": {"provider": "moody", "model": "moody", "fallback": ["drawn"]}}}},
+    }
+    async with running(config, plug(moody=Moody, service=Service)) as url, aiohttp.ClientSession() as http:
+        async with http.get(url / ".well-known/darkroom/keys.json") as response:
+            keys = read_keys(await response.read())
+        body = {"model": "house", "prompt": "x", "image": data_url(png())}
+        async with http.post(url / "v1/images/edits", json={**body, "stream": True}) as response:
+            raw = await response.read()
+            assert response.status == 503 or verify(Evidence(saved=[raw], keys=keys)).code == VALID
+        async with http.post(url / "v1/images/edits", json=body) as response:
+            assert response.status == 200  # a preview that nobody was shown binds nobody
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_key_whose_time_ends_while_a_picture_is_made(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_800_000_000.0]
+    monkeypatch.setattr("time.time", lambda: now[0])
+
+    def late(self: Service, job: Job) -> Steps:
+        reply = yield Call(method="POST", url=self.origins[0] / "draw", json={})
+        now[0] = 1_804_000_000.0
+        yield Image.from_base64(reply.json["picture"])
+
+    monkeypatch.setattr(Service, "edit", late)
+    keys = {
+        "old": {"key": generate().decode(), "not_after": "2027-02-01"},
+        "new": {"key": generate().decode(), "not_before": "2027-01-30"},
+    }
+    config = {"proxy": {"plugins": ["signing", "image_edit", "service"]}, "plugins": {"signing": {"keys": keys}}}
+    async with running(config, plug(service=Service)) as url, aiohttp.ClientSession() as http:
+        async with http.get(url / ".well-known/darkroom/keys.json") as response:
+            known = read_keys(await response.read())
+        status, raw = await buy(http, url, stream=stream)
+    assert status == 200
+    verdict = verify(Evidence(saved=[raw], keys=known))
+    assert verdict.code == VALID, verdict.lines
+
+
+async def test_a_temperature_beyond_all_numbers_costs_no_picture() -> None:
+    """Of the origin's fields; a client's own slip, but found when all is paid for."""
+    body = b'{"model":"gpt","messages":[],"temperature":1' + b"0" * 400 + b"}"
+    headers = CIMultiDict({"Content-Type": "application/json"})
+    exchange = Exchange(method="POST", target="/v1/chat/completions")
+    for sent in (body, b"[]", b'"x"'):
+        request = Request(exchange=exchange, method="POST", target=exchange.target, headers=headers, body=Body(sent))
+        assert await request_hash(request) == keccak(sent)
