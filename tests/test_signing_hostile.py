@@ -17,7 +17,7 @@ import pytest
 from multidict import CIMultiDict
 from yarl import URL
 
-from plugins.image_edit import Call, Failed, Image, Job, Note, Preview, Steps
+from plugins.image_edit import Call, Failed, Image, Job, Note, Preview, Steps, c2pa
 from plugins.signing.check import INCOMPLETE, INVALID, VALID, Evidence, Verdict, verify
 from plugins.signing.heads import check_head
 from plugins.signing.keys import Known, PrivateKey, generate, read_keys
@@ -620,3 +620,11 @@ async def test_a_temperature_beyond_all_numbers_costs_no_picture() -> None:
     for sent in (body, b"[]", b'"x"'):
         request = Request(exchange=exchange, method="POST", target=exchange.target, headers=headers, body=Body(sent))
         assert await request_hash(request) == keccak(sent)
+
+
+def test_a_gif_of_nothing_but_small_parts_is_not_walked_for_ever() -> None:
+    head = b"GIF89a" + bytes(7) + b"\x21\xfe"
+    begun = time.process_time()
+    assert c2pa(Image(head + b"\x01x" * 2_000_000 + b"\0\x3b")) == "unknown"
+    assert c2pa(Image(head + b"\x01x" * 200 + b"\0\x3b")) == "absent"
+    assert time.process_time() - begun < 1
