@@ -6,17 +6,23 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import openai
 import pytest
+from multidict import CIMultiDict
 from yarl import URL
 
 from plugins.signing.check import INCOMPLETE, INVALID, VALID, Evidence, verify
-from plugins.signing.keys import Known, read_keys
+from plugins.signing.keys import Known, PrivateKey, generate, read_keys
+from plugins.signing.passthrough import StreamSeal, watch
+from plugins.signing.store import Store
+from proxy_core import Body, Exchange, Request, Response, State
 from proxy_core.testing import running
 from tests.operating import soon
 from tests.upstream import Peer, Script, Upstream, upstream
@@ -115,9 +121,7 @@ async def test_a_stream_without_done_has_it_at_the_end(stream: bytes) -> None:
 async def test_openais_client_reads_it_as_ever() -> None:
     async with passing(streaming(EVENTS, DONE), passthrough_streams=True) as (url, _):
         async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as client:
-            stream = await client.chat.completions.create(
-                model="gpt", messages=[{"role": "user", "content": "x"}], stream=True
-            )
+            stream = await client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "x"}], stream=True)
             words = [chunk.choices[0].delta.content async for chunk in stream]
     assert words == ["Hel", "lo"]
 
@@ -140,6 +144,33 @@ async def test_what_comes_is_passed_on_at_once() -> None:
             assert first == b"data: 1\n\n"  # the `d` that may become [DONE]'s line is held back
             go.set()
             assert (await response.read()).startswith(b"data: 2\n\n: darkroom-receipt ")
+
+
+async def test_what_an_upstream_says_of_the_whole_is_not_said_of_what_is_put_in() -> None:
+    fields = ["Content-Digest: sha-256=:AAAA:", "Repr-Digest: sha-256=:AAAA:", 'ETag: "1"', "Content-MD5: AAAA"]
+    async with passing(streaming(EVENTS, DONE, fields=fields), passthrough_streams=True) as (url, _):
+        body, headers, keys = await asked(url)
+    assert verify(Evidence(saved=[body], keys=keys)).code == VALID
+    assert not {name.lower() for name in headers} & {"content-digest", "repr-digest", "etag", "content-md5"}
+
+
+async def test_many_short_lines_in_one_chunk_are_scanned_once() -> None:
+    """A line's end is looked for up to itself, not each time for both kinds up to the chunk's end."""
+    headers = CIMultiDict({"Content-Type": "text/event-stream"})
+    request, hashed = watch(Request(exchange=Exchange(), method="POST", target="/", headers=headers, body=Body(b"{}")))
+    seal = StreamSeal(
+        request, hashed, key=PrivateKey.read(generate()), issuer="x", store=Store(State(Path("/nowhere")), 0), nonce=None
+    )
+    lines = b"\n" * 600_000
+
+    async def one() -> AsyncGenerator[bytes, None]:
+        yield lines + DONE
+
+    answer = seal.response(Response(status=200, headers=headers, body=Body.stream(one())))
+    begun = time.process_time()
+    sent = b"".join([bytes(chunk) async for chunk in answer.body.chunks()])
+    assert time.process_time() - begun < 3
+    assert sent.startswith(lines + b": darkroom-receipt ")
 
 
 async def test_a_cut_stream_is_cut_and_has_no_receipt() -> None:

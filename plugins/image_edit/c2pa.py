@@ -144,9 +144,13 @@ def _gif(image: Image) -> bool:
         if kind[1] == 0xFF and kind[3:11] == b"C2PA_GIF":
             return True
         place += 2
-        while length := image.at(place, 1)[0]:
+        for _ in range(_HOPS):
+            length = image.at(place, 1)[0]
             place += 1 + length
-        place += 1
+            if not length:
+                break
+        else:
+            raise ValueError("a block of too many parts")
     raise ValueError("too many blocks")
 
 

@@ -217,6 +217,7 @@ class Result:
     images: Sequence[Image]
     model: str  # as the provider reported it, or what it was sent
     warnings: Sequence[str] = ()
+    discreet: Mapping[str, str] = field(default_factory=dict)  # of warnings that quote a service: what others may read instead
     usage: Mapping[str, object] | None = None
     cost: Mapping[str, object] | None = None
     request_id: str | None = None

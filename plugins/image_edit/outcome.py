@@ -44,6 +44,7 @@ class Outcome:
         self._model = made.model
         self._request_id: str | None = None
         self._calls: list[Sent] = []
+        self._discreet: Mapping[str, str] = {}
         self._paid: Mapping[str, object] | None = None  # what it cost, where an earlier request paid for it
 
     async def adopt(self, paid: Paid, tell: Tell | None = None) -> None:
@@ -51,7 +52,7 @@ class Outcome:
         told = paid.told
         self._images = list(enumerate(paid.images))
         self._warnings = [*told["warnings"], "made for an earlier request, whose answer could not be signed; not made anew"]
-        self._usage = dict(told["usage"] or {})
+        self._usage, self._discreet = dict(told["usage"] or {}), told["discreet"]
         self._model, self._request_id, self._calls = told["model"], told["request_id"], paid.calls
         self._paid = told["cost"]
         for image in paid.images if tell is not None else []:
@@ -144,7 +145,8 @@ class Outcome:
 
     def result(self, exchange: Exchange) -> Result:
         self.account(exchange)
-        failures = [word(f"{self._lack(failed)}: {failed.error}") or "" for failed in self._failed]
+        lacks = [(self._lack(one), one.error) for one in self._failed]
+        failures = {word(f"{lack}: {error}") or "": f"{lack} ({error.code})" for lack, error in lacks}
         images = [image for _, image in sorted(self._images, key=lambda pair: pair[0])]
         return Result(
             job=self._job,
@@ -152,6 +154,7 @@ class Outcome:
             images=images,
             model=self._model,
             warnings=[*self._warnings, *failures, *self._fewer(), *_unlike(self._job, images)],
+            discreet={**self._discreet, **failures},
             usage=self._usage or None,
             cost=exchange[COST] if self._paid is None else self._paid,
             request_id=self._request_id,

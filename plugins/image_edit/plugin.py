@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Literal
 
 import pluggy
@@ -21,6 +23,7 @@ from proxy_core import (
     Body,
     ClientError,
     ConfigError,
+    Data,
     Exchange,
     Failure,
     Fault,
@@ -54,7 +57,7 @@ from .picture import LONG, Image
 from .record import Record
 from .registry import ModelEntry, Served, serve
 from .stream import Stream
-from .wire import Form, read_form
+from .wire import MAX_PARTS, Form, boundary_of, read_form
 
 log = logging.getLogger("darkroom.image_edit")
 
@@ -123,6 +126,7 @@ class ImageEdit:
     @asynccontextmanager
     async def _open(self, state: State) -> AsyncIterator[None]:
         self._kept = Kept(state, self.keep_unsigned)
+        await self._kept.open()
         async with Fetcher(self.fetch) as self._fetcher:
             yield
 
@@ -171,9 +175,7 @@ class ImageEdit:
             if isinstance(error, ClientError):
                 raise
             raise Unsigned(kept=True) from error
-        # Who asks, and for what: a client is handed what was kept for itself alone.
-        who = "\n".join([request.target, digest, *request.headers.getall("Authorization", [])])
-        return Order(seal=seal, key=hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest(), record=Record())
+        return Order(seal=seal, key=await _identity(request, digest), record=Record())
 
     async def _buffered(self, request: Request) -> Request:
         try:
@@ -201,12 +203,28 @@ class ImageEdit:
         """The answer of the first that can: of `served`, or of what stands in for it while nothing can have been charged."""
         exchange = request.exchange
         exchange[MODEL] = served.name
-        failed: UpstreamError | None = None
         candidates = [served, *served.fallback]
         paid = await self._kept.take(order.key) if order.key else None
-        if paid is not None:
-            candidates = [one for one in candidates if one.provider.name == paid.told["provider"]][:1] or candidates
-        order = replace(order, paid=paid)
+        if paid is None:
+            return await self._tried(dialect, asked, candidates, order, exchange, next)
+        try:
+            made = [one for one in candidates if (one.provider.name, one.model) == (paid.told["provider"], paid.told["sent"])]
+            order = replace(order, paid=paid if made else None)  # who made it may stand in the config no more
+            response = await self._tried(dialect, asked, made[:1] or candidates, order, exchange, next)
+        except BaseException:
+            self._kept.put_back(paid)
+            raise
+        if made:
+            await self._kept.deliver(paid)
+        else:
+            self._kept.put_back(paid)
+        return response
+
+    async def _tried(
+        self, dialect: Dialect, asked: Ask, candidates: Sequence[Served], order: Order, exchange: Exchange, next: Handler
+    ) -> Response:
+        failed: UpstreamError | None = None
+        served = candidates[0]
         for candidate in candidates:
             exchange[PROVIDER] = candidate.provider.name
             try:
@@ -228,7 +246,8 @@ class ImageEdit:
     async def _served_by(
         self, served: Served, dialect: Dialect, asked: Ask, order: Order, exchange: Exchange, next: Handler
     ) -> Response:
-        asked = await self._fetched(asked, served, exchange)
+        if order.paid is None:  # what stands at a link now need not be what the picture was made of
+            asked = await self._fetched(asked, served, exchange)
         made = job(asked, name=served.name, model=served.model, like=served.like)
         made, warnings = fit(made, served.rules, reject=self.unsupported == "reject")
         given = asked.references[: len(made.references)]
@@ -241,7 +260,7 @@ class ImageEdit:
         return await self._answer(dialect, outcome.result(exchange), exchange, order)
 
     async def _stream(self, dialect: Dialect, made: Job, outcome: Outcome, way: Run, order: Order) -> Response:
-        async def give_up(result: Result, why: Exception) -> ProxyError:
+        async def give_up(result: Result, why: BaseException) -> ProxyError:
             return await self._unsigned(result, order, why)
 
         stream = Stream(
@@ -258,11 +277,12 @@ class ImageEdit:
 
         return await stream.respond(made, outcome, collect, _headers)
 
-    async def _unsigned(self, result: Result, order: Order, why: Exception) -> ProxyError:
+    async def _unsigned(self, result: Result, order: Order, why: BaseException) -> ProxyError:
         """No receipt, no picture; but it is paid for, and kept for who asks again."""
         try:
-            await self._kept.keep(order.key, result)
-        except OSError as error:
+            if order.paid is None or order.paid.delivered:  # or it lies there yet, and is put back
+                await self._kept.keep(order.key, result)
+        except Exception as error:  # noqa: BLE001  # a full disk, or whatever else: it is lost, and that is told
             log.error("pictures of %s could neither be signed nor kept: %s", result.provider, error)
             unsigned = Unsigned(kept=False)
         else:
@@ -315,6 +335,9 @@ class ImageEdit:
         if order.seal is not None:
             try:
                 extra, fields = await order.seal.end(result)
+            except asyncio.CancelledError as left:
+                exchange.later(self._unsigned(result, order, left))  # a signer that hung, and a client that will ask again
+                raise
             except Exception as error:  # whatever it was, the pictures are kept
                 raise await self._unsigned(result, order, error) from error
         body = Body(*dialect.render(result, exchange, extra))
@@ -362,6 +385,33 @@ def _may_fall_back(error: UpstreamError) -> bool:
     What one service refuses for its content or its form is not taken to another behind the client's back.
     """
     return error.failure is not Failure.UNKNOWN and error.status not in (400, 413, 415, 422)
+
+
+# By any of these a client, or a front door before the proxy, may say who asks.
+_CREDENTIALS = ("Authorization", "Proxy-Authorization", "Api-Key", "X-Api-Key", "X-Goog-Api-Key", "Cookie")
+
+
+async def _identity(request: Request, digest: str) -> str:
+    """Who asks, and for what: a client is handed what was kept for itself alone.
+
+    A form is known by its parts: a client that asks again cuts it with another boundary.
+    """
+    if boundary := boundary_of(request):
+        digest = await asyncio.to_thread(_uncut, request.body.contiguous(), boundary)
+    shown = [f"{name}: {value}" for name in _CREDENTIALS for value in request.headers.getall(name, [])]
+    who = "\n".join([request.target, digest, *shown])
+    return hashlib.sha256(who.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _uncut(data: Data, boundary: bytes) -> str:
+    """The digest of a form without its boundaries; more than a form can have stand in it only for mischief, and stay."""
+    found, view, start = hashlib.sha256(), memoryview(data), 0
+    for match in islice(re.finditer(re.escape(boundary), data), 2 * MAX_PARTS):
+        found.update(view[start : match.start()])
+        found.update(b"\0")
+        start = match.end()
+    found.update(view[start:])
+    return found.hexdigest()
 
 
 async def _sha256(body: Body) -> str:

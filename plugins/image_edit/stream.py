@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from multidict import CIMultiDict
 
-from proxy_core import Body, Chunks, Data, Exchange, PluginFault, ProxyError, Response
+from proxy_core import Body, Chunks, Data, Exchange, Failure, PluginFault, ProxyError, Response, UpstreamError
 
 from .ask import Event, Events, Extra, Pieces
 from .model import Job, Preview, Result, Seal
@@ -22,7 +23,7 @@ log = logging.getLogger("darkroom.image_edit")
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which clients pass over, and which keeps timers on the way from running out
 Collect = Callable[[Tell], Awaitable[None]]
 Headers = Callable[[Result, Mapping[str, str]], CIMultiDict[str]]
-GiveUp = Callable[[Result, Exception], Awaitable[ProxyError]]
+GiveUp = Callable[[Result, BaseException], Coroutine[Any, Any, ProxyError]]
 
 
 class Stream:
@@ -69,6 +70,8 @@ class Stream:
         finally:
             begun.cancel()
         if task.done():
+            if self._begun.is_set():
+                _seen(task.exception())
             whole = CIMultiDict(task.result())  # or its error, with a status of its own
             return Response(status=200, headers=whole, body=Body(*self._all()))
         told = CIMultiDict({"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store"})
@@ -101,6 +104,9 @@ class Stream:
         if self._seal is not None and self._unsigned is None:
             try:
                 extra, fields = await self._seal.end(result)
+            except asyncio.CancelledError as left:
+                self._exchange.later(self._give_up(result, left))  # a signer that hung, and a client that will ask again
+                raise
             except Exception as error:  # noqa: BLE001  # whatever it was, the pictures are kept
                 self._unsigned = error
         await self._put(self._events.end(result, extra))
@@ -141,6 +147,14 @@ class Stream:
         data = json_pieces(event.value)
         await self._seal.sent(data)
         return event_pieces(data, event=event.name)
+
+
+def _seen(error: BaseException | None) -> None:
+    """A picture came before this, if only a preview: it may be charged, and its events are sealed in a chain that has begun.
+    So nobody else is asked for it."""
+    if isinstance(error, UpstreamError):
+        error.failure = Failure.UNKNOWN
+        error.headers.setdefault("x-should-retry", "false")
 
 
 async def _ended(task: asyncio.Task[object]) -> None:

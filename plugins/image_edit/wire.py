@@ -116,6 +116,12 @@ async def read_form(request: Request, limit: int) -> Form:
     )
 
 
+def boundary_of(request: Request) -> bytes:
+    """What cuts a form into its parts, b"" where the body is none."""
+    kind, options = multipart.parse_options_header(request.headers.get("Content-Type", ""))  # type: ignore[no-untyped-call]
+    return str(options.get("boundary", "")).encode("utf-8", "surrogateescape") if kind == "multipart/form-data" else b""
+
+
 def _read_json(data: Data) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
@@ -126,12 +132,12 @@ def _read_json(data: Data) -> dict[str, Any]:
         raise ClientError("the body's JSON is nested too deeply", code="invalid_json") from None
     if not isinstance(value, dict):
         raise ClientError("the body must be a JSON object", code="invalid_json")
-    if len(value) > _MAX_PARTS:
-        raise ClientError(f"the body has {len(value)} fields; at most {_MAX_PARTS} are taken", code="too_many_fields")
+    if len(value) > MAX_PARTS:
+        raise ClientError(f"the body has {len(value)} fields; at most {MAX_PARTS} are taken", code="too_many_fields")
     return value
 
 
-_MAX_PARTS = 256  # 16 pictures and the fields of every API there is, with room
+MAX_PARTS = 256  # 16 pictures and the fields of every API there is, with room
 
 
 def _read_multipart(data: Data, boundary: str, limit: int) -> Form:
@@ -141,7 +147,7 @@ def _read_multipart(data: Data, boundary: str, limit: int) -> Form:
     chunks: list[bytes] = []
     try:
         with multipart.PushMultipartParser(
-            boundary, content_length=len(data), max_segment_size=limit, max_segment_count=_MAX_PARTS
+            boundary, content_length=len(data), max_segment_size=limit, max_segment_count=MAX_PARTS
         ) as parser:
             view = memoryview(data)
             for start in range(0, max(len(view), 1), 256 * 1024):

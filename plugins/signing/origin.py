@@ -106,7 +106,8 @@ def _request_hash(data: bytes, path: str) -> bytes:
         value = json.loads(data)
         text = json.dumps(_canonical(value) if path.endswith("/chat/completions") else value, sort_keys=True)
         return keccak(text.encode("utf-8"))
-    except (ValueError, TypeError, RecursionError):  # a form, or what Python's JSON cannot write: the bytes themselves
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        # A form, or what Python's JSON cannot write, or no number for a temperature: the bytes themselves.
         return keccak(data)
 
 

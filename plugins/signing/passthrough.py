@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 
 import orjson
@@ -12,12 +13,16 @@ from proxy_core import RECEIPT, Body, Chunks, Data, Exchange, Request, Response
 
 from .envelope import seal
 from .keys import SigningKey
+from .seal import Still
 from .statement import Answered, Asked, StreamPredicate, stream_statement, words
 from .store import Store, new_id
 
 COMMENT = b": darkroom-receipt "
 _DONE = (b"data: [DONE]", b"data:[DONE]")
 _LONGEST = max(map(len, _DONE))
+_LINE_END = re.compile(rb"[\r\n]")
+# What an upstream says of its bytes, and what is no longer true with a comment among them.
+_OF_THE_WHOLE = ("Content-Length", "Content-Digest", "Repr-Digest", "Digest", "Content-MD5", "Content-Range", "ETag")
 
 
 class Hashed:
@@ -55,7 +60,15 @@ class StreamSeal:
     """Signs one stream that passes."""
 
     def __init__(
-        self, request: Request, hashed: Hashed, *, key: SigningKey, issuer: str, store: Store, nonce: str | None
+        self,
+        request: Request,
+        hashed: Hashed,
+        *,
+        key: SigningKey,
+        issuer: str,
+        store: Store,
+        nonce: str | None,
+        still: Still = lambda key, now: key,
     ) -> None:
         self._request = request
         self._hashed = hashed
@@ -63,11 +76,13 @@ class StreamSeal:
         self._issuer = issuer
         self._store = store
         self._nonce = nonce
+        self._still = still
 
     def response(self, response: Response) -> Response:
         """The same answer, its stream with a receipt in it."""
         headers = CIMultiDict(response.headers)
-        headers.popall("Content-Length", None)
+        for name in _OF_THE_WHOLE:
+            headers.popall(name, None)
         self._status, self._type = response.status, headers.get("Content-Type", "")
         return Response(status=response.status, headers=headers, body=Body.stream(_Sealed(response.body, self)))
 
@@ -75,11 +90,13 @@ class StreamSeal:
         """The line that holds the receipt."""
         exchange: Exchange = self._request.exchange
         receipt = new_id()
+        now = time.time()
+        key = self._still(self._key, now)
         predicate = StreamPredicate(
             receipt=receipt,
             issuer=words(self._issuer),
-            keyid=self._key.public.id,
-            timeMs=int(time.time() * 1000),
+            keyid=key.public.id,
+            timeMs=int(now * 1000),
             nonce=self._nonce,
             request=Asked(
                 id=words(exchange.id),
@@ -90,7 +107,7 @@ class StreamSeal:
             ),
             answer=Answered(length=length, status=self._status, mediaType=words(self._type)),
         )
-        envelope = orjson.dumps(await seal(stream_statement(digest, predicate), self._key))
+        envelope = orjson.dumps(await seal(stream_statement(digest, predicate), key))
         exchange[RECEIPT] = receipt
         await self._store.keep(receipt, envelope)
         return COMMENT + envelope + b"\n"
@@ -164,5 +181,5 @@ class _Sealed:
 
 def _next_line(data: bytes, start: int) -> int:
     """Where the line after the one at `start` begins; the end of `data` if it has not ended."""
-    ends = [place for place in (data.find(b"\n", start), data.find(b"\r", start)) if place >= 0]
-    return min(ends) + 1 if ends else len(data)
+    found = _LINE_END.search(data, start)
+    return found.end() if found else len(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import hashlib
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -59,7 +60,10 @@ ORIGIN_FILE = "signing/origin.pem"
 JSON_LIMIT = 1024 * 1024  # bytes of a JSON answer that is passed on and signed
 NONCE_HEADER = "Darkroom-Nonce"
 
+log = logging.getLogger("darkroom.signing")
+
 _NONCE: Key[str] = Key("nonce")
+_SEALED: Key[bool] = Key("sealed")  # the answer is one of pictures, and bears a receipt or is none
 _NONCE_FORM = re.compile(r"[A-Za-z0-9._~+/=:-]{1,128}", re.ASCII)
 _KEYS_SLOT = b'<script type="application/json" id="keys"></script>'
 T = TypeVar("T")
@@ -230,7 +234,9 @@ class Signing:
             origin_hash=origin_hash,
         )
         origin = self._origin if origin_hash is not None else None
-        return ImageSeal(seen, exchange, key=key, issuer=self.issuer, store=self._store, origin=origin)
+        exchange[_SEALED] = True
+        still = self._ring.still
+        return ImageSeal(seen, exchange, key=key, issuer=self.issuer, store=self._store, origin=origin, still=still)
 
     async def intercept(self, request: Request, next: Handler) -> Response:
         """Publish the keys; sign the answers of others."""
@@ -249,15 +255,25 @@ class Signing:
         if response.tunnel is not None:
             return response
         if response.body.in_hand:
-            return await self._signed(response, request.exchange) if self.message_signatures else response
+            return await self._in_hand(response, request.exchange) if self.message_signatures else response
         return await self._passed(request, hashed, response)
+
+    async def _in_hand(self, response: Response, exchange: Exchange) -> Response:
+        try:
+            return await self._signed(response, exchange)
+        except Exception as error:
+            if RECEIPT not in exchange:
+                raise
+            # Its pictures are paid for, and signed by the receipt: they are not withheld for want of a second signature.
+            log.warning("an answer goes out with its receipt alone: %s", error, extra={"request_id": exchange.id})
+            return response
 
     async def _signed(self, response: Response, exchange: Exchange) -> Response:
         return await signed(response, self._ring.current(), exchange.get(_NONCE))
 
     async def _passed(self, request: Request, hashed: Hashed | None, response: Response) -> Response:
         """An answer that streams: one of ours, which has its seal, or one that is only passed on."""
-        if RECEIPT in request.exchange:
+        if _SEALED in request.exchange:  # its receipt is made when all is made
             return response
         headers = CIMultiDict(response.headers)
         for name in FOREIGN:
@@ -270,10 +286,8 @@ class Signing:
             await response.body.aclose()
             return await self._signed(Response(status=response.status, headers=headers, body=body), request.exchange)
         if hashed is not None and kind == "text/event-stream" and "Content-Encoding" not in headers:
-            nonce = request.exchange.get(_NONCE)
-            seal = StreamSeal(
-                request, hashed, key=self._ring.current(), issuer=self.issuer, store=self._store, nonce=nonce
-            )
+            nonce, key, still = request.exchange.get(_NONCE), self._ring.current(), self._ring.still
+            seal = StreamSeal(request, hashed, key=key, issuer=self.issuer, store=self._store, nonce=nonce, still=still)
             return seal.response(response)
         return response
 

@@ -46,13 +46,18 @@ class Ring:
         self._known = {one.known.key.id: one.known for one in held}  # a KMS's key is asked for its public half once
         self._state = state
 
-    def current(self) -> SigningKey:
+    def current(self, now: float | None = None) -> SigningKey:
         """The key that signs now: of those that may, the one that may since last. Raises NoKey."""
-        now = time.time()
+        now = time.time() if now is None else now
         able = [one for one in self._held if one.known.covers(now)]
         if not able:
             raise NoKey("no signing key is within its not_before and not_after now (plugins.signing.keys)")
         return max(able, key=lambda one: one.not_before or 0).key
+
+    def still(self, key: SigningKey, now: float) -> SigningKey:
+        """`key`, or its successor where its time ended while an answer was made. Raises NoKey."""
+        held = [one for one in self._held if one.key is key]
+        return key if any(one.known.covers(now) for one in held) else self.current(now)
 
     def archive(self) -> None:
         """Keep the public halves. Raises OSError."""

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -34,6 +34,8 @@ from .statement import (
 )
 from .store import Store, new_id
 
+Still = Callable[[SigningKey, float], SigningKey]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -48,10 +50,21 @@ class Seen:
 
 
 class ImageSeal:
-    """The seal of one answer with pictures. The key is chosen at its beginning, and signs all of it."""
+    """The seal of one answer with pictures. The key is chosen at its beginning, and signs all of it.
+
+    But for the receipt of an answer that is made while the key's time ends: `still` then gives its successor.
+    """
 
     def __init__(
-        self, seen: Seen, exchange: Exchange, *, key: SigningKey, issuer: str, store: Store, origin: OriginKey | None
+        self,
+        seen: Seen,
+        exchange: Exchange,
+        *,
+        key: SigningKey,
+        issuer: str,
+        store: Store,
+        origin: OriginKey | None,
+        still: Still = lambda key, now: key,
     ) -> None:
         self._seen = seen
         self._exchange = exchange
@@ -60,6 +73,7 @@ class ImageSeal:
         self._issuer = issuer
         self._store = store
         self._origin = origin
+        self._still = still
         self._receipt = new_id()
         self._chain = Chain(self._receipt)
 
@@ -80,8 +94,10 @@ class ImageSeal:
     async def end(self, result: Result) -> tuple[Mapping[str, object], Mapping[str, str]]:
         salt = secrets.token_bytes(32)
         digests = [await image.sha256() for image in result.images]
-        payload = image_statement(digests, await self._predicate(result, salt))
-        envelope = await seal(payload, self._key)
+        now = time.time()
+        key = self._still(self._key, now)
+        payload = image_statement(digests, await self._predicate(result, salt, key.public.id, now))
+        envelope = await seal(payload, key)
         fields: dict[str, object] = {"darkroom_receipt": envelope, "darkroom_prompt_salt": salt.hex()}
         if self._origin is not None and self._seen.origin_hash is not None:
             fields |= await self._origin.fields(await self._seen.origin_hash, payload)
@@ -89,13 +105,13 @@ class ImageSeal:
         await self._store.keep(self._receipt, orjson.dumps(envelope))
         return fields, {"Darkroom-Receipt": self._receipt}
 
-    async def _predicate(self, result: Result, salt: bytes) -> ImagePredicate:
+    async def _predicate(self, result: Result, salt: bytes, keyid: str, now: float) -> ImagePredicate:
         job = result.job
         return ImagePredicate(
             receipt=self._receipt,
             issuer=words(self._issuer),
-            keyid=self._keyid,
-            timeMs=int(time.time() * 1000),
+            keyid=keyid,
+            timeMs=int(now * 1000),
             nonce=self._seen.nonce,
             request=Asked(
                 id=words(self._exchange.id),
@@ -107,7 +123,9 @@ class ImageSeal:
                 inputs=await _inputs(job),
             ),
             forwarded=Forwarded(
-                calls=[_called(call) for call in result.calls], changes=[words(one) for one in result.warnings]
+                calls=[_called(call) for call in result.calls],
+                # A service's own words may repeat the prompt, which nobody is to learn from a receipt.
+                changes=[words(result.discreet.get(one, one)) for one in result.warnings],
             ),
             upstream=Upstream(
                 provider=result.provider,
