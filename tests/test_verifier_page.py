@@ -30,6 +30,7 @@ from plugins.signing.keys import read_keys
 from proxy_core.testing import running
 from tests.pictures import photograph
 from tests.surfaces import turn
+from tests.test_signing_hostile import BUSY, PLANTS
 from tests.test_signing_mutations import mutated
 from tests.vectors import FOLDER, FOREIGN, KEYPAIR, NOW, PROMPT, SALT, SCHEMA, _events, _signed
 
@@ -421,7 +422,7 @@ async def test_of_a_key_set_the_right_key_is_taken_and_all_that_is_known_of_it_c
 def _changed(name: str, change: Callable[[Any], object]) -> File:
     value = json.loads(read(name))
     change(value)
-    return name, orjson.dumps(value)
+    return name, json.dumps(value).encode()  # orjson would not write what is nested deeply
 
 
 def _message(value: Any) -> Any:
@@ -435,7 +436,7 @@ def _last(name: str, change: Callable[[Any], object]) -> File:
     head, _, data = events[place].rpartition(b"data: ")
     value = json.loads(data)
     change(value)
-    events[place] = head + b"data: " + orjson.dumps(value) + b"\n\n"
+    events[place] = head + b"data: " + json.dumps(value).encode() + b"\n\n"
     return name, b"".join(events)
 
 
@@ -473,6 +474,24 @@ STRAY = {
 async def test_a_picture_where_none_should_be(desk: Desk) -> None:
     for what, one in zip(STRAY, await desk.drop_each([[file, KEY] for file in STRAY.values()]), strict=True):
         assert (one.verdict, "where no signature covers one" in one.words) == ("invalid", True), (what, one.words)
+
+
+async def test_what_our_verifier_sees_planted_is_seen_here(desk: Desk) -> None:
+    files = [_changed(name, plant) for name in (CHAT, IMAGES, RESPONSES) for plant in PLANTS.values()]
+    for name in ("chat", "chat-strings", "chat-markdown", "images", "responses"):
+        files += [_last(f"stream-{name}.sse", plant) for plant in PLANTS.values()]
+    files += [_last("stream-responses.sse", lambda v, plant=plant: plant(v["response"])) for plant in PLANTS.values()]  # type: ignore[misc]
+    for file, one in zip(files, await desk.drop_each([[file, KEY] for file in files]), strict=True):
+        assert one.verdict == "invalid", file
+    warned = {"warnings": [f"it said {OTHER_URL}"]}
+    honest = [_changed(IMAGES, lambda v: v.update(warned))]
+    honest += [_last("stream-responses.sse", lambda v: v["response"].update(warned))]
+    assert {one.verdict for one in await desk.drop_each([[file, KEY] for file in honest])} == {"valid"}
+
+
+@pytest.mark.parametrize("made", BUSY.values(), ids=BUSY)
+async def test_what_would_keep_it_busy_is_judged_soon(desk: Desk, made: Callable[[], bytes]) -> None:
+    assert (await desk.drop(("busy", made()), KEY)).verdict != "valid"
 
 
 CHANGED: list[tuple[File, str]] = [
