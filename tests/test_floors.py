@@ -48,6 +48,7 @@ IMAGE_EDIT = {
     "origins": 0,
     "picture": 0,
     "rules": 0,
+    "told": 0,
     "model": 1,
     "changes": 2,
     "fetch": 2,

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import aiohttp
 import pytest
+from multidict import CIMultiDict
 
+from plugins.image_edit import Call, Image, Job, Note, Steps
 from plugins.signing.check import INCOMPLETE, INVALID, VALID, Evidence, Verdict, verify
-from plugins.signing.keys import read_keys
+from plugins.signing.heads import check_head
+from plugins.signing.keys import Known, PrivateKey, generate, read_keys
+from plugins.signing.messages import signed
+from proxy_core import Body, Response
+from proxy_core.testing import plug, running
+from tests.pictures import png
+from tests.surfaces import data_url, turn
+from tests.test_signing import Service
 from tests.vectors import FOLDER
 
 
@@ -195,3 +206,114 @@ def test_a_key_of_a_curve_that_the_library_does_not_know_is_an_error_with_words(
     text = "MEAwEAYHKoZIzj0CAQYFK4EEAAEDLAAEBtRtABS3VT4Sv9ntNsH4gklvJpBzAKast3uJkwIWvuYGqXvwFF/vvZ6c"
     with pytest.raises(ValueError, match="not a public key"):
         read_keys(f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n".encode())
+
+
+# --- heads ---
+
+
+async def _signed_head(private: PrivateKey) -> tuple[bytes, bytes]:
+    body = vector("answer-chat.json")
+    response = Response(status=200, headers=CIMultiDict({"Content-Type": "application/json"}), body=Body(body))
+    sent = await signed(response, private, None)
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in sent.headers.items()), "", ""]
+    return "\r\n".join(lines).encode(), body
+
+
+async def test_a_message_signature_is_of_the_time_in_which_its_key_signs() -> None:
+    """As a receipt is: what an old key, which somebody may have found since, signs today proves nothing."""
+    private = PrivateKey.read(generate())
+    head, body = await _signed_head(private)
+    now = int(time.time())
+    for known in (Known(key=private.public), Known(key=private.public, not_before=now - 60, not_after=now + 60)):
+        assert check_head(head, body, [known]).startswith("RFC 9421")
+    for known in (Known(key=private.public, not_after=now - 60), Known(key=private.public, not_before=now + 60)):
+        with pytest.raises(ValueError, match="did not sign"):
+            check_head(head, body, [known])
+
+
+async def test_a_head_that_clients_read_in_another_way_is_refused() -> None:
+    private = PrivateKey.read(generate())
+    head, body = await _signed_head(private)
+    keys = [Known(key=private.public)]
+    for changed in (
+        head.replace(b"application/json\r\n", b"application/json\r\n x: , text/html\r\n"),  # a line that goes on
+        head.replace(b" 200 ", b" 0200 "),
+        head.replace(b" 200 ", b" \xb200 "),
+        head.replace(b"Content-Type:", b"Content-Type :"),
+    ):
+        assert changed != head
+        with pytest.raises(ValueError):  # whichever it finds first
+            check_head(changed, body, keys)
+
+
+async def test_whatever_a_head_is_the_verifier_answers() -> None:
+    private = PrivateKey.read(generate())
+    head, body = await _signed_head(private)
+    keys, chance = [Known(key=private.public)], random.Random(1)
+    for _ in range(400):
+        place, end = chance.randrange(len(head)), chance.randrange(len(head))
+        for changed in (
+            head[:place] + chance.choice((b"\0", b"\xff", b"\n", b"=", b'"', b":", b"(", b"?")) + head[place + 1 :],
+            head[:place] + head[end:],
+            head + head[place:end],
+        ):
+            try:
+                told = check_head(changed, body, keys)
+            except ValueError:
+                continue
+            # What is signed stands in it as before; other fields, and what the status line says behind the number, are not.
+            assert told.startswith("RFC 9421")
+            for line in (b" 200", b"application/json", b"sha-256="):
+                assert line in changed
+
+
+# --- a service's junk costs no picture ---
+
+JUNK: dict[str, dict[str, Any]] = {
+    "usage that is a list": {"usage": [1]},
+    "usage without end": {"usage": json.loads('{"a":' * 900 + "1" + "}" * 900)},
+    "usage of anything": {
+        "usage": {"a": [[1]], "b": float("nan"), "c": 10**400, "d": None, "e": True, "f": 1.5, "\ud800": "\ud800"}
+    },
+    "details that are none": {"usage": {"input_tokens": 1, "output_tokens": 1, "input_tokens_details": 7}},
+    "an id that is a number": {"request_id": 7},
+    "an id of control characters": {"request_id": "a\r\n\0\x1b[31m\ud800"},
+    "a model that is an object": {"model": {"a": 1}},
+    "a model of a megabyte": {"model": "m\ud800" * 500_000},
+    "warnings of anything": {"warnings": [1, None, "\ud800", {"a": 1}]},
+    "a cost without an amount": {"cost": {"amount": None, "currency": None}},
+    "a cost beyond all money": {"cost": {"amount": "1e300", "currency": "USD"}},
+    "a cost below all money": {"cost": {"amount": 1e-300, "currency": "USD"}},
+    "a cost that is a list": {"cost": ["USD"]},
+}
+
+
+class Junk(Service):
+    """A service that tells `note` beside its picture."""
+
+    note: ClassVar[dict[str, Any]] = {}
+
+    def edit(self, job: Job) -> Steps:
+        reply = yield Call(method="POST", url=self.origins[0] / "draw", json={"p": job.prompt})
+        yield Note(**self.note)
+        yield Image.from_base64(reply.json["picture"])
+
+
+@pytest.mark.parametrize("note", JUNK.values(), ids=JUNK)
+async def test_a_services_junk_costs_no_picture(note: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be stated is cleaned: it was paid for, and a signature that failed for it would fail again."""
+    monkeypatch.setattr(Junk, "note", note)
+    asked: dict[str, dict[str, Any]]
+    asked = {"v1/images/edits": {"prompt": "x", "image": data_url(png())}, "v1/responses": {"input": turn("x", png())}}
+    asked["v1/chat/completions"] = {"messages": turn("x", png())}
+    config = {"proxy": {"plugins": ["signing", "image_edit", "junk"]}}
+    async with running(config, plug(junk=Junk)) as url, aiohttp.ClientSession() as http:
+        async with http.get(url / ".well-known/darkroom/keys.json") as response:
+            keys = read_keys(await response.read())
+        for path, body in asked.items():
+            for stream in (False, True):
+                async with http.post(url / path, json={"model": "drawn", "stream": stream, **body}) as response:
+                    raw = await response.read()
+                    assert response.status == 200, raw
+                verdict = verify(Evidence(saved=[raw], keys=keys))
+                assert verdict.code == VALID, verdict.lines

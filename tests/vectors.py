@@ -285,7 +285,7 @@ async def _broken(good: dict[str, bytes]) -> dict[str, tuple[bytes, list[str], s
         ),
         "receipt-extra-member.json": (_changed(receipt, lambda v: v.update(jwk={"kty": "EC"})), one, "DSSE envelope"),
         "receipt-truncated-payload.json": (
-            _changed(receipt, lambda v: v.update(payload=v["payload"][:-2])),
+            _changed(receipt, lambda v: v.update(payload=v["payload"][:-6])),
             one,
             "not valid base64",
         ),

@@ -11,6 +11,7 @@ from .picture import Image
 from .rules import Price, Tier
 
 _MILLION = 1_000_000
+_ABSURD = 10**9  # US dollars: no picture costs as much, and larger numbers cannot be rounded
 
 
 def cost_of(
@@ -68,12 +69,13 @@ def _decimal(value: object) -> Decimal | None:
         amount = Decimal(str(value))
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and amount >= 0 else None
+    return amount if amount.is_finite() and 0 <= amount < _ABSURD else None
 
 
 def _by_tokens(prices: Mapping[str, str], usage: Mapping[str, Any], *, edit: bool) -> Decimal | None:
     """By OpenAI's `usage`. Tokens of pictures have a price of their own, so an edit needs them told apart."""
-    details = usage.get("input_tokens_details") or {}
+    details = usage.get("input_tokens_details")
+    details = details if isinstance(details, Mapping) else {}
     output, given = usage.get("output_tokens"), usage.get("input_tokens")
     text = details.get("text_tokens", None if edit else given)
     pictures = details.get("image_tokens", None if edit else 0)

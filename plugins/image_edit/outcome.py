@@ -20,6 +20,7 @@ from .model import Failed, HostedImage, Job, Note, Preview, Result, Sent
 from .picture import Image
 from .registry import Served
 from .sizing import ratio_of
+from .told import counts, word
 
 log = logging.getLogger("darkroom.image_edit")
 
@@ -130,18 +131,20 @@ class Outcome:
             )
 
     def _note(self, note: Note) -> None:
-        for name, value in (note.usage or {}).items():
+        """Of what a service tells, a provider passes much on as it came: here it is cut to what can be written and signed."""
+        for name, value in counts(note.usage).items():
             self._usage[name] = _added(self._usage.get(name), value)
-        if note.cost is not None:
+        if isinstance(note.cost, Mapping):
             self._costs.append(note.cost)
-        self._model = note.model or self._model
-        self._request_id = note.request_id or self._request_id
+        self._model = word(note.model) or self._model
+        self._request_id = word(note.request_id) or self._request_id
         # Each of several runs has the same to tell.
-        self._warnings += [warning for warning in note.warnings if warning not in self._warnings]
+        told = [found for warning in note.warnings if (found := word(warning)) is not None]
+        self._warnings += [warning for warning in told if warning not in self._warnings]
 
     def result(self, exchange: Exchange) -> Result:
         self.account(exchange)
-        failures = [f"picture {(failed.index or 0) + 1} of {self._job.n} failed: {failed.error}" for failed in self._failed]
+        failures = [word(f"{self._lack(failed)}: {failed.error}") or "" for failed in self._failed]
         images = [image for _, image in sorted(self._images, key=lambda pair: pair[0])]
         return Result(
             job=self._job,
@@ -169,6 +172,9 @@ class Outcome:
         runs = math.ceil(len(made) / batch_of(self._job, self._served.provider))
         price = self._served.rules.price
         exchange[COST] = cost_of(self._job, price, made, runs=runs, usage=self._usage, told=self._costs)
+
+    def _lack(self, failed: Failed) -> str:
+        return f"picture {(failed.index or 0) + 1} of {self._job.n} failed"
 
     def _fewer(self) -> Iterator[str]:
         """A sentence if the service made fewer pictures than were asked for, and did not say why."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from multidict import CIMultiDict
 
 from .keys import Known
 from .messages import LABEL
+
+_FIELD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(kw_only=True)
@@ -46,8 +49,17 @@ def check_head(head: bytes, body: bytes, keys: Sequence[Known]) -> str:
         )
     except HTTPMessageSignaturesException as error:
         raise ValueError(str(error) or "it does not fit") from None
+    for one in found:
+        _check_time(one.parameters, keys)
     covered = ", ".join(name.strip('"') for name in found[0].covered_components if "signature-params" not in name)
     return f"RFC 9421, over {covered}"
+
+
+def _check_time(parameters: Mapping[str, Any], keys: Sequence[Known]) -> None:
+    """Raises ValueError for a signature from outside the time in which its key signs: so it is with receipts."""
+    known = [one for one in keys if one.key.id == parameters["keyid"]]
+    if not any(one.covers(parameters["created"]) for one in known):
+        raise ValueError(f"it is of a time when the key {parameters['keyid']} did not sign")
 
 
 def _parsed(head: bytes) -> _Message:
@@ -56,12 +68,12 @@ def _parsed(head: bytes) -> _Message:
         raise ValueError("the head is empty")
     status, *lines = blocks[-1].decode("latin-1").split("\n")  # before it may stand 100 Continue, or a redirect
     words = status.split(" ")
-    if len(words) < 2 or not words[0].startswith("HTTP/") or not words[1].isdigit():
+    if len(words) < 2 or not words[0].startswith("HTTP/") or not re.fullmatch("[0-9]{3}", words[1]):
         raise ValueError("the head has no status line")
     headers: CIMultiDict[str] = CIMultiDict()
     for line in lines:
         name, colon, value = line.partition(":")
-        if not colon:
+        if not colon or not _FIELD.fullmatch(name):  # a line that begins with a space would belong to the one before it
             raise ValueError("a line of the head is no header field")
         headers.add(name, value.strip())
     return _Message(status_code=int(words[1]), headers=headers)
