@@ -30,6 +30,7 @@ from plugins.signing.keys import read_keys
 from proxy_core.testing import running
 from tests.pictures import photograph
 from tests.surfaces import turn
+from tests.test_signing_hostile import BUSY, PLANTS
 from tests.test_signing_mutations import mutated
 from tests.vectors import FOLDER, FOREIGN, KEYPAIR, NOW, PROMPT, SALT, SCHEMA, _events, _signed
 
@@ -154,6 +155,7 @@ KEY, KEYS, IMAGE, RECEIPT = vector("key.pem"), vector("keys.json"), vector("imag
 STATEMENT: dict[str, Any] = json.loads(read("statement.json"))
 PREDICATE = STATEMENT["predicate"]
 OTHER = base64.b64encode(read("reference.png")).decode()  # a picture that no receipt lists among its own
+SAFE = "\n" + OTHER.translate(str.maketrans("+/", "-_"))
 OTHER_URL = f"data:image/png;base64,{OTHER}"
 
 
@@ -420,7 +422,7 @@ async def test_of_a_key_set_the_right_key_is_taken_and_all_that_is_known_of_it_c
 def _changed(name: str, change: Callable[[Any], object]) -> File:
     value = json.loads(read(name))
     change(value)
-    return name, orjson.dumps(value)
+    return name, json.dumps(value).encode()  # orjson would not write what is nested deeply
 
 
 def _message(value: Any) -> Any:
@@ -434,7 +436,7 @@ def _last(name: str, change: Callable[[Any], object]) -> File:
     head, _, data = events[place].rpartition(b"data: ")
     value = json.loads(data)
     change(value)
-    events[place] = head + b"data: " + orjson.dumps(value) + b"\n\n"
+    events[place] = head + b"data: " + json.dumps(value).encode() + b"\n\n"
     return name, b"".join(events)
 
 
@@ -453,6 +455,7 @@ STRAY = {
     "links at the top": _changed(CHAT, lambda v: v.update(images=[LINK])),
     "another API's place": _changed(CHAT, lambda v: v.update(data=[{"url": OTHER_URL}])),
     "bare, in a place of its own": _changed(CHAT, lambda v: _message(v).update(audio={"data": OTHER})),
+    "bare, in the other alphabet": _changed(CHAT, lambda v: v.update(parts=[{"inlineData": {"data": SAFE}}])),
     "a message": _changed(RESPONSES, lambda v: v["output"].append({"content": [{"image_url": OTHER_URL}]})),
     "an SVG": _changed(CHAT, lambda v: _message(v).update(content="data:image/svg+xml,%3Csvg/%3E")),
     "the same one twice": _changed(CHAT, lambda v: v.update(picture=_message(v)["images"][0]["image_url"]["url"])),
@@ -470,7 +473,25 @@ STRAY = {
 
 async def test_a_picture_where_none_should_be(desk: Desk) -> None:
     for what, one in zip(STRAY, await desk.drop_each([[file, KEY] for file in STRAY.values()]), strict=True):
-        assert (one.verdict, "where none should be" in one.words) == ("invalid", True), (what, one.words)
+        assert (one.verdict, "where no signature covers one" in one.words) == ("invalid", True), (what, one.words)
+
+
+async def test_what_our_verifier_sees_planted_is_seen_here(desk: Desk) -> None:
+    files = [_changed(name, plant) for name in (CHAT, IMAGES, RESPONSES) for plant in PLANTS.values()]
+    for name in ("chat", "chat-strings", "chat-markdown", "images", "responses"):
+        files += [_last(f"stream-{name}.sse", plant) for plant in PLANTS.values()]
+    files += [_last("stream-responses.sse", lambda v, plant=plant: plant(v["response"])) for plant in PLANTS.values()]  # type: ignore[misc]
+    for file, one in zip(files, await desk.drop_each([[file, KEY] for file in files]), strict=True):
+        assert one.verdict == "invalid", file
+    warned = {"warnings": [f"it said {OTHER_URL}"]}
+    honest = [_changed(IMAGES, lambda v: v.update(warned))]
+    honest += [_last("stream-responses.sse", lambda v: v["response"].update(warned))]
+    assert {one.verdict for one in await desk.drop_each([[file, KEY] for file in honest])} == {"valid"}
+
+
+@pytest.mark.parametrize("made", BUSY.values(), ids=BUSY)
+async def test_what_would_keep_it_busy_is_judged_soon(desk: Desk, made: Callable[[], bytes]) -> None:
+    assert (await desk.drop(("busy", made()), KEY)).verdict != "valid"
 
 
 CHANGED: list[tuple[File, str]] = [
@@ -482,7 +503,7 @@ CHANGED: list[tuple[File, str]] = [
     (_changed(CHAT, lambda v: v.update(choices=v["choices"] * 2)), "holds 4 images"),
     (_changed(IMAGES, lambda v: v["data"][0].update(b64_json=None)), "not a string"),
     (_changed(RESPONSES, lambda v: v["output"][0].update(result=OTHER)), "not in the receipt"),
-    (_changed(RESPONSES, lambda v: v["output"][0].update(type="x")), "where none should be"),
+    (_changed(RESPONSES, lambda v: v["output"][0].update(type="x")), "where no signature covers one"),
     (_last("stream-responses.sse", lambda v: v["response"].update(output=[])), "holds 0 images"),
     (_last("stream-responses.sse", lambda v: v["response"]["output"].reverse()), "not in this order"),
     (_last("stream-images.sse", lambda v: v.update(b64_json=OTHER)), "not the one that was signed there"),
@@ -588,9 +609,9 @@ BROKEN: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda s: s.replace(b"\n\n", b"\n\ndata: {}\n\n", 1), "was event"),
     (lambda s: s.replace(b"data: [DONE]", EXTRA + b"data: [DONE]"), "an event follows the receipt"),
     (lambda s: s + EXTRA, "an event follows [DONE]"),
-    (lambda s: s + EXTRA[:-1], "something follows the receipt"),
-    (lambda s: s + EXTRA[:-2], "something follows the receipt"),
-    (lambda s: s.replace(b"data: [DONE]\n\n", EXTRA[:-4]), "something follows the receipt"),
+    (lambda s: s + EXTRA[:-1], "something follows the event with the receipt"),
+    (lambda s: s + EXTRA[:-2], "something follows the event with the receipt"),
+    (lambda s: s.replace(b"data: [DONE]\n\n", EXTRA[:-4]), "something follows the event with the receipt"),
     (lambda s: s.replace(b'"object":', b'"object":1,"object":', 1), "stands in it twice"),
     (lambda s: s.replace(b'"created":', b'"created": ', 1), "is not what was sent"),
     (lambda s: b"".join([*_events(s)[:2], *_events(s)[3:]]), "was event|came before the receipt"),
@@ -612,7 +633,7 @@ async def test_a_stream_that_ends_early_says_how_far_it_is_proven(desk: Desk) ->
     events = [event for event in _events(read("stream-chat.sse")) if b"data:" in event]
     early = await desk.drop(("s.sse", b"".join(events[:2])), KEY)
     assert early.verdict == "incomplete"
-    assert "up to event 1 it is as it was sent, with 1 picture and 1 preview" in early.words
+    assert "up to its last picture, in event 1, it is as it was sent (1 picture, 1 preview)" in early.words
     assert early.of("proven").count("sha256") == 2
     more = await desk.drop(("s.sse", b"".join(events[:2]) + EXTRA), KEY)
     assert (more.verdict, "after the last picture, 1 event" in more.of("open")) == ("incomplete", True)
@@ -652,15 +673,20 @@ async def test_a_stream_of_text(desk: Desk) -> None:
     receipt = ("r.json", line.removeprefix(b": darkroom-receipt "))
     assert (await desk.drop(whole, receipt, KEY)).verdict == "valid"
     alone = await desk.drop(receipt, KEY)
-    assert (alone.verdict, "the stream was not given" in alone.words) == ("incomplete", True)
+    assert (alone.verdict, "no stream was given" in alone.words) == ("incomplete", True)
     beside = await desk.drop(whole, IMAGE, KEY)
-    assert (beside.verdict, "of a stream of text" in beside.words) == ("invalid", True)
+    assert (beside.verdict, "of a text stream" in beside.words) == ("invalid", True)
+    end = whole[1].index(line) + len(line)
+    assert (await desk.drop(("s.sse", whole[1][:end]), KEY)).verdict == "valid"
+    for behind in (b"\r" + EXTRA, b"\n" + EXTRA, b"\r\r" + EXTRA + b"data: [DONE]\n\n"):
+        more = await desk.drop(("s.sse", whole[1][:end] + behind), KEY)
+        assert (more.verdict, "something follows the receipt" in more.words) == ("invalid", True)
     twice = await desk.drop(("s.sse", whole[1].replace(line, line + b"\n" + line)), KEY)
     assert (twice.verdict, "two receipts" in twice.words) == ("invalid", True)
     await desk.drop(whole, KEY)
     await desk.page.evaluate("document.querySelector('details').open = true")
     await desk.page.fill("#prompt", "x")
-    assert "says nothing of one" in await desk.becomes("incomplete")
+    assert "says nothing of a picture or a prompt" in await desk.becomes("invalid")
 
 
 # ---- what was sent
