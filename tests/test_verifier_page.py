@@ -602,6 +602,13 @@ EXTRA = b'data: {"choices":[]}\n\n'
 RECEIPT_LINE = b": darkroom-receipt " + RECEIPT[1] + b"\n"
 
 
+def _last_picture_changed(stream: bytes) -> bytes:
+    """Beside the picture: of all that is in that event, only the head in the receipt tells."""
+    *before, event, receipt, done = _events(stream)
+    assert b"darkroom_event" in event
+    return b"".join([*before, event.replace(b'"index":1', b'"index":0'), receipt, done])
+
+
 BROKEN: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda s: b"data\n\n" + s, "is not JSON"),
     (lambda s: s.replace(b"\n\n", b"\n\ndata\n\n", 1), "is not JSON"),
@@ -616,6 +623,7 @@ BROKEN: list[tuple[Callable[[bytes], bytes], str]] = [
     (lambda s: s.replace(b'"created":', b'"created": ', 1), "is not what was sent"),
     (lambda s: b"".join([*_events(s)[:2], *_events(s)[3:]]), "was event|came before the receipt"),
     (lambda s: b"".join([_events(s)[0], *_events(s)]), "was event"),
+    (_last_picture_changed, "not those that were sent"),
     (lambda s: s.replace(b'"partial":true', b'"partial":false', 1), "not the one that was signed there"),
     (lambda s: s.replace(b"data: [DONE]", RECEIPT_LINE + b"data: [DONE]"), "of another kind of answer|two different"),
 ]
