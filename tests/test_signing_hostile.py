@@ -23,8 +23,8 @@ from plugins.signing.heads import check_head
 from plugins.signing.keys import Known, PrivateKey, generate, read_keys
 from plugins.signing.messages import signed
 from plugins.signing.origin import keccak, request_hash
-from proxy_core import Body, Exchange, Failure, InvalidReply, Overloaded, Request, Response, State, UpstreamRefusal
-from proxy_core.testing import plug, running
+from proxy_core import Body, ConfigError, Exchange, Failure, InvalidReply, Overloaded, Request, Response, State, UpstreamRefusal
+from proxy_core.testing import loaded, plug, running
 from tests.operating import soon, until
 from tests.pictures import png
 from tests.surfaces import data_url, turn
@@ -628,3 +628,11 @@ def test_a_gif_of_nothing_but_small_parts_is_not_walked_for_ever() -> None:
     assert c2pa(Image(head + b"\x01x" * 2_000_000 + b"\0\x3b")) == "unknown"
     assert c2pa(Image(head + b"\x01x" * 200 + b"\0\x3b")) == "absent"
     assert time.process_time() - begun < 1
+
+
+def test_one_key_has_one_pair_of_bounds() -> None:
+    """Published with the last entry's alone, what it signed by the other's would be invalid."""
+    key = generate().decode()
+    twice = {"a": {"key": key, "not_after": "2027-01-01"}, "b": {"key": key, "not_before": "2027-01-01"}}
+    with pytest.raises(ConfigError, match="one key stands there twice"):
+        loaded({"proxy": {"plugins": ["signing"]}, "plugins": {"signing": {"keys": twice}}})

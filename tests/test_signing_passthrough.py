@@ -221,6 +221,7 @@ def saved_head(headers: dict[str, str]) -> bytes:
         (b" " * (1024 * 1024), "application/json", True),
         (b" " * (1024 * 1024 + 1), "application/json", False),
         (b"words", "text/plain", False),
+        (b'{"id":"1"}', "application/json; x=caf\u00e9", False),  # a field that no signature has a form for
     ],
 )
 async def test_json_of_known_length_is_signed_if_wanted(body: bytes, kind: str, signs: bool) -> None:

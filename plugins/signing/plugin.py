@@ -152,6 +152,8 @@ class Signing:
             self._origin = None
             origin = self.origin_key
             attempt(lambda: setattr(self, "_origin", _read(OriginKey.read, origin, "origin_key")))
+        if len({one.known.key.id for one in self._held}) < len(self._held):
+            faults.append(Fault("keys", "one key stands there twice; give it one entry: it has one pair of bounds"))
         if self._held and not faults and not any(one.known.covers(time.time()) for one in self._held):
             faults.append(Fault("keys", "none of them may sign now; add one whose not_before has come"))
         if not 0 <= self.keep_receipts < 1e9:
@@ -281,7 +283,8 @@ class Signing:
         response = Response(status=response.status, headers=headers, body=response.body)
         kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
         size = response.body.size
-        if self.passthrough_json and kind == "application/json" and size is not None and size <= JSON_LIMIT:
+        plain = kind == "application/json" and headers["Content-Type"].isascii()  # or RFC 9421 has no form for it
+        if self.passthrough_json and plain and size is not None and size <= JSON_LIMIT:
             body = await response.body.read(request.exchange.memory, limit=JSON_LIMIT)
             await response.body.aclose()
             return await self._signed(Response(status=response.status, headers=headers, body=body), request.exchange)
