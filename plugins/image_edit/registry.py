@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import entry_points
 
 from proxy_core import ConfigError, Fault
@@ -41,14 +42,24 @@ class Code:
 
 def codes(providers: Iterable[Provider]) -> dict[str, Code]:
     """The code behind each provider, by its name: that of the plugin in whose package its class stands."""
-    points = [(point.value.partition(":")[0], point) for point in entry_points(group="proxy_core")]
     found: dict[str, Code] = {}
     for provider in providers:
         module = f"{type(provider).__module__}."
-        for package, point in points:
-            if module.startswith(f"{package}.") and point.dist is not None:
-                found[provider.name] = Code(plugin=point.name, package=point.dist.name, version=point.dist.version)
+        for package, code in _installed():
+            if module.startswith(f"{package}."):
+                found[provider.name] = code
     return found
+
+
+@cache  # what is installed does not change while a process runs, and looking costs ten milliseconds
+def _installed() -> list[tuple[str, Code]]:
+    """(package, code) of every plugin that was installed as one."""
+    points = [(point.value.partition(":")[0], point) for point in entry_points(group="proxy_core")]
+    return [
+        (package, Code(plugin=point.name, package=point.dist.name, version=point.dist.version))
+        for package, point in points
+        if point.dist is not None
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

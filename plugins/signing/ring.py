@@ -65,7 +65,7 @@ class Ring:
             name = f"{_ARCHIVE}/{one.key.id}.json"
             text = orjson.dumps(one.jwk)
             if self._state.read(name) != text:
-                self._state.write(name, text)
+                self._state.write(name, text, durable=False)  # written anew at each start, as long as the key is configured
 
     def published(self) -> dict[str, object]:
         """The key set: what is configured, and whatever signed before."""
