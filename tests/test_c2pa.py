@@ -198,6 +198,7 @@ def test_broken_base64_is_unknown() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 50, 5000])
 def test_any_part_of_a_file_can_be_read(size: int) -> None:
     data = bytes(range(256)) * 4
-    for image in forms(data):
+    single = [data[start : start + 1] for start in range(len(data))]
+    for image in (*forms(data), Image(*single), Image(b"", memoryview(data)[:99], b"", data[99:], b"")):
         for offset in (0, 1, 2, 3, 6, 7, 100, 1020, 1024, 5000):
             assert image.at(offset, size) == data[offset : offset + size]
