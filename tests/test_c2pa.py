@@ -23,7 +23,7 @@ from PIL import Image as Pillow
 
 from plugins.image_edit import Image, Job, Provider, Steps
 from plugins.image_edit.c2pa import c2pa
-from proxy_core import hookimpl
+from proxy_core import Data, hookimpl
 from proxy_core.testing import plug, running
 
 
@@ -103,6 +103,14 @@ def test_a_manifest_of_the_official_library_is_found(kind: str, media_type: str)
     assert [c2pa(image) for image in forms(before)] == ["absent"] * 3
     with official.Reader(media_type, io.BytesIO(after)) as reader:
         assert json.loads(reader.json())["manifests"]
+
+
+@pytest.mark.parametrize(("kind", "media_type"), KINDS.items())
+def test_a_signed_file_that_was_cut_is_never_said_to_have_none(kind: str, media_type: str) -> None:
+    _, after = signed_by_somebody(kind, media_type)
+    found = [c2pa(Image(after[:end])) for end in range(len(after))]
+    assert "absent" not in found
+    assert found[:64] == ["unknown"] * 64
 
 
 @dataclass(kw_only=True)
@@ -188,6 +196,78 @@ def test_it_is_found_behind_the_pixels_too() -> None:
 )
 def test_a_walk_has_an_end(data: bytes) -> None:
     assert c2pa(Image(data)) in ("unknown", "absent")
+
+
+class Counted(Image):
+    """A picture that counts how often it is looked into, and how much of it is read."""
+
+    __slots__ = ("looks", "read")
+
+    def __init__(self, *raw: Data) -> None:
+        super().__init__(*raw)
+        self.looks = self.read = 0
+
+    def at(self, offset: int, size: int) -> bytes:
+        found = super().at(offset, size)
+        self.looks, self.read = self.looks + 1, self.read + len(found)
+        return found
+
+
+def overlapping(directories: int) -> bytes:
+    """A TIFF of directories of 65535 entries each, every one eight bytes behind the last."""
+    size = 65535 * 12
+    data = bytearray(b"II*\0" + struct.pack("<I", 8)) + bytearray(size + directories * 8 + 6)
+    for place in range(8, 8 + directories * 8, 8):
+        struct.pack_into("<H", data, place, 65535)
+        struct.pack_into("<I", data, place + 2 + size, place + 8)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PNG + chunk(b"IDAT") * 50_000,
+        b"GIF89a" + bytes(7) + (b"\x21\xfe" + b"\x01x" * 8000 + b"\0") * 20,  # no block has too many parts; all have
+        b"II*\0" + struct.pack("<I", 8) + struct.pack("<HI", 0, 8),
+        overlapping(63),
+    ],
+    ids=["png", "gif", "tiff circle", "tiff overlapping"],
+)
+def test_what_was_made_to_be_long_is_given_up(data: bytes) -> None:
+    for image in (Counted(data), Counted(*(data[start : start + 1024] for start in range(0, len(data), 1024)))):
+        assert c2pa(image) == "unknown"
+        assert image.looks < 20_000
+        assert image.read < 1_000_000
+
+
+def test_the_last_of_many_pages_may_hold_it() -> None:
+    """Where the specification wants it since 1.4."""
+    pages, entry = 300, struct.pack("<HHII", 0xCD41, 7, 4, 0)
+    chain = [struct.pack("<HI", 0, 8 + 6 * (page + 1)) for page in range(pages)]
+    head = b"II*\0" + struct.pack("<I", 8) + b"".join(chain)
+    assert c2pa(Image(head + struct.pack("<H", 1) + entry + bytes(4))) == "present"
+    assert c2pa(Image(head + struct.pack("<H", 1) + bytes(12) + bytes(4))) == "absent"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PNG + chunk(b"caBX") + chunk(b"IEND"),
+        PNG + struct.pack(">I4s", 1000, b"caBX") + bytes(100),
+        b"RIFF" + struct.pack("<I", 24) + b"WEBPC2PA" + struct.pack("<I", 1000) + bytes(12),
+        b"RIFF" + struct.pack("<I", 1024) + b"WEBPVP8 " + struct.pack("<I", 1012) + bytes(12),
+        b"\0\0\0\x10ftypavif\0\0\0\0" + struct.pack(">I4s", 1000, b"mdat") + bytes(100),
+        b"II*\0" + struct.pack("<IHHHIII", 8, 1, 0xCD41, 7, 1000, 26, 0),
+        b"\xff\xd8\xff\xe0\0\1" + bytes(40),
+    ],
+    ids=["png empty", "png", "webp", "webp pixels", "avif pixels", "tiff", "jpeg"],
+)
+def test_what_is_not_all_there_is_unknown(data: bytes) -> None:
+    assert [c2pa(image) for image in forms(data)] == ["unknown"] * 3
+
+
+def test_a_marker_of_jpeg_that_stands_alone_has_no_length() -> None:
+    assert c2pa(Image(b"\xff\xd8\xff\x01\xff\xd0\xff\xff\xe0\0\2\xff\xda")) == "absent"
 
 
 def test_broken_base64_is_unknown() -> None:

@@ -18,8 +18,8 @@ _JUMBF = b"jumb"
 _C2PA = bytes.fromhex("6332706100110010800000aa00389b71")  # the UUID of a manifest store's superbox
 _BMFF = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")  # and of the box that holds one in AVIF and HEIC
 _TIFF_TAG = 0xCD41
+_ALONE = (0x01, *range(0xD0, 0xD9))  # markers in JPEG that begin no segment
 _HEAD = struct.Struct(">I4s")  # of a chunk in PNG
-_LAST = (b"caBX", b"IEND")
 
 
 def c2pa(image: Image) -> Finding:
@@ -34,47 +34,41 @@ def c2pa(image: Image) -> Finding:
 
 
 def _png(image: Image) -> bool:
-    """It may stand behind the pixels, and those may be in hundreds of chunks: the slices of the file are gone through once."""
-    place, base, hops = 8, 0, 0
-    left = b""  # the beginning of a head that the slices cut in two
-    for chunk in image.chunks():
-        if left:
-            left += bytes(chunk[: 8 - len(left)])
-            if len(left) < 8:
-                base += len(chunk)
-                continue
-            length, kind = _HEAD.unpack(left)
-            if kind in _LAST:
-                return bool(kind == b"caBX")
-            place, left = place + 12 + length, b""
-        last = base + len(chunk) - 8
-        while place <= last:
-            length, kind = _HEAD.unpack_from(chunk, place - base)
-            if kind in _LAST:
-                return bool(kind == b"caBX")
-            place += 12 + length
-            hops += 1
-        if hops > _HOPS:
-            break
-        left = bytes(chunk[place - base :]) if place - base < len(chunk) else b""
-        base += len(chunk)
-    raise ValueError("it has no end, or too many chunks")
+    """It should stand before the pixels, but may stand behind them: those are gone over, be they in hundreds of chunks."""
+    place, last, step = 8, b"", 0
+    for _ in range(_HOPS):
+        head = image.at(place, 8)
+        if head != last:  # pixels are in chunks of one length, but for the last
+            length, kind = _HEAD.unpack(head)
+            if kind == b"caBX":
+                return _whole(image, place + 8, length)
+            if kind == b"IEND":
+                return False
+            last, step = head, 12 + length
+        place += step
+    raise ValueError("too many chunks")
 
 
 def _jpeg(image: Image) -> bool:
+    """Up to the first scan alone: what stands behind it is told from pixels only by reading all of them."""
     place = 2
     for _ in range(_HOPS):
-        mark, kind, length = struct.unpack(">BBH", image.at(place, 4))
+        mark, kind = image.at(place, 2)
         if mark != 0xFF:
             raise ValueError("no marker where one must be")
         if kind == 0xFF:  # a byte that fills
             place += 1
-            continue
-        if kind in (0xDA, 0xD9):  # the scan begins: no segment of this kind comes behind it
+        elif kind in _ALONE:
+            place += 2
+        elif kind in (0xDA, 0xD9):
             return False
-        if kind == 0xEB and _is_store(image.at(place + 4, 64)):
-            return True
-        place += 2 + length
+        else:
+            (length,) = struct.unpack(">H", image.at(place + 2, 2))
+            if length < 2:
+                raise ValueError("a segment is shorter than its head")
+            if kind == 0xEB and _is_store(image.at(place + 4, 40)):
+                return _whole(image, place + 4, length - 2)
+            place += 2 + length
     raise ValueError("too many segments")
 
 
@@ -85,73 +79,81 @@ def _is_store(segment: bytes) -> bool:
 
 def _webp(image: Image) -> bool:
     (size,) = struct.unpack("<I", image.at(4, 4))
-    place, end = 12, min(8 + size, image.size)
+    place, end = 12, 8 + size
     for _ in range(_HOPS):
         if place >= end:
-            return False
+            return not _whole(image, 0, end)  # it is written last: a file that was cut may have had one
         kind, length = struct.unpack("<4sI", image.at(place, 8))
         if kind == b"C2PA":
-            return True
+            return _whole(image, place + 8, length)
         place += 8 + length + length % 2
     raise ValueError("too many chunks")
 
 
 def _bmff(image: Image) -> bool:
-    place = 0
+    place, described = 0, False
     for _ in range(_HOPS):
-        if place >= image.size:
+        if place == image.size and described:
             return False
         size, kind = struct.unpack(">I4s", image.at(place, 8))
         head = 8
         if size == 1:
             (size,) = struct.unpack(">Q", image.at(place + 8, 8))
             head = 16
-        if kind == b"uuid" and image.at(place + head, 16) == _BMFF:
-            return True
-        if size == 0:  # up to the end of the file
-            return False
+        elif size == 0:  # up to the end of the file
+            size = image.size - place
         if size < head:
             raise ValueError("a box is shorter than its head")
+        _whole(image, place, size)
+        if kind == b"uuid" and image.at(place + head, 16) == _BMFF:
+            return True
+        described = described or kind in (b"meta", b"moov")  # no picture is without; the store may stand before it
         place += size
     raise ValueError("too many boxes")
 
 
 def _tiff(image: Image) -> bool:
+    """In the last directory, or in older files in the first."""
     order = "<" if image.at(0, 2) == b"II" else ">"
     (place,) = struct.unpack(f"{order}I", image.at(4, 4))
-    seen: set[int] = set()
-    while place and len(seen) < 64:
-        if place in seen:
-            raise ValueError("the directories go round in a circle")
-        seen.add(place)
+    left = _HOPS
+    while place:
         (count,) = struct.unpack(f"{order}H", image.at(place, 2))
+        left -= count + 1
+        if left < 0:
+            raise ValueError("too many entries, or directories that go round in a circle")
         entries = image.at(place + 2, count * 12 + 4)
-        if any(struct.unpack_from(f"{order}H", entries, entry * 12)[0] == _TIFF_TAG for entry in range(count)):
-            return True
+        for tag, _, length, start in struct.iter_unpack(f"{order}HHII", entries[: count * 12]):
+            if tag == _TIFF_TAG:
+                return _whole(image, start, length)
         (place,) = struct.unpack_from(f"{order}I", entries, count * 12)
     return False
 
 
 def _gif(image: Image) -> bool:
+    """Blocks, and the parts that they are cut into, are counted as one: either can be small, and there can be many of both."""
     flags = image.at(10, 1)[0]
-    place = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
+    place, inside = 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0), False
     for _ in range(_HOPS):
-        kind = image.at(place, 16)
-        if kind[0] in (0x3B, 0x2C):  # the end, or the first picture: it stands before that
+        head = image.at(place, 14)
+        if inside:
+            place, inside = place + 1 + head[0], head[0] > 0
+            continue
+        if head[0] in (0x3B, 0x2C):  # the end, or the first picture: it stands before that
             return False
-        if kind[0] != 0x21:
+        if head[0] != 0x21:
             raise ValueError("no block where one must be")
-        if kind[1] == 0xFF and kind[3:11] == b"C2PA_GIF":
-            return True
-        place += 2
-        for _ in range(_HOPS):
-            length = image.at(place, 1)[0]
-            place += 1 + length
-            if not length:
-                break
-        else:
-            raise ValueError("a block of too many parts")
+        if head[1:11] == b"\xff\x0bC2PA_GIF":
+            return _whole(image, place + 15, image.at(place + 14, 1)[0])
+        place, inside = place + 2, True
     raise ValueError("too many blocks")
+
+
+def _whole(image: Image, start: int, length: int) -> bool:
+    """True, and ValueError for what is empty or goes beyond the end of the file: nobody can tell what it was."""
+    if length == 0 or start + length > image.size:
+        raise ValueError("it is not all there")
+    return True
 
 
 _WALKS: dict[str, Callable[[Image], bool]] = {
