@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable
 from typing import Literal
 
+from proxy_core import Data
+
 from .picture import Image
 
 Finding = Literal["present", "absent", "unknown"]
@@ -35,17 +37,17 @@ def c2pa(image: Image) -> Finding:
 
 def _png(image: Image) -> bool:
     """It should stand before the pixels, but may stand behind them: those are gone over, be they in hundreds of chunks."""
-    place, last, step = 8, b"", 0
+    place, base = 8, 0
+    window: Data = b""  # most heads lie in what is in hand anyway
     for _ in range(_HOPS):
-        head = image.at(place, 8)
-        if head != last:  # pixels are in chunks of one length, but for the last
-            length, kind = _HEAD.unpack(head)
-            if kind == b"caBX":
-                return _whole(image, place + 8, length)
-            if kind == b"IEND":
-                return False
-            last, step = head, 12 + length
-        place += step
+        if place + 8 > base + len(window):
+            window, base = image.window(place, 8), place
+        length, kind = _HEAD.unpack_from(window, place - base)
+        if kind == b"caBX":
+            return _whole(image, place + 8, length)
+        if kind == b"IEND":
+            return False
+        place += 12 + length
     raise ValueError("too many chunks")
 
 

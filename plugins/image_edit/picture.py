@@ -115,21 +115,24 @@ class Image:
 
     def at(self, offset: int, size: int) -> bytes:
         """The file's bytes from `offset` on, at most `size`; nothing else is decoded. Raises ValueError for broken base64."""
+        return bytes(self.window(offset, size)[:size])
+
+    def window(self, offset: int, size: int) -> Data:
+        """What `at` gives, with as many bytes behind it as are in hand without decoding or copying any."""
         if self._text:
             first = offset // 3
             text = self._text[first * 4 : (offset + size + 2) // 3 * 4]
             # Of some bytes the standard library makes short work: pybase64 takes a microsecond to begin.
             whole = binascii.a2b_base64(text, strict_mode=True) if size <= _FEW else _decoded(text)
-            return whole[offset - first * 3 :][:size]
+            return whole[offset - first * 3 :]
         if not self._ends:
             self._ends = tuple(accumulate(map(len, self._raw)))
         index = bisect_right(self._ends, offset)
         if index == len(self._raw):
             return b""
         chunk = self._raw[index]
-        start = offset - self._ends[index] + len(chunk)
-        found = bytes(chunk[start : start + size])
-        return found if len(found) == size else found + self._behind(index, size - len(found))
+        found = memoryview(chunk)[offset - self._ends[index] + len(chunk) :]
+        return found if len(found) >= size else bytes(found) + self._behind(index, size - len(found))
 
     def _behind(self, index: int, size: int) -> bytes:
         """The first bytes of all that follows a chunk."""
