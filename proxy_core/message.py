@@ -488,7 +488,7 @@ class Request:
     exchange: Exchange
     method: str
     target: str
-    headers: CIMultiDictProxy[str] | CIMultiDict[str]
+    headers: CIMultiDictProxy[str] | CIMultiDict[str] = field(repr=False)  # a key is among them
     body: Body
     origin: URL | None = None
 

@@ -40,7 +40,8 @@ def watch() -> Watch:
 
 @pytest.fixture(autouse=True)
 def _nothing_leaks() -> Iterator[None]:
-    """Whatever a test does, no line of the log and no error tells a secret or shows a picture."""
+    """Whatever a test does, no line of the log, no error and no repr tells a secret or shows a picture."""
     before = len(WATCH.leaks)
+    WATCH.shown.clear()
     yield
     assert not WATCH.leaks[before:]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import logging
 import pickle
 import traceback
 from collections.abc import Iterator
 
 import pytest
+from yarl import URL
 
+from plugins.image_edit import Call
 from proxy_core import ProxyError, Secret
 from tests.leaks import Watch
 from tests.pictures import png
@@ -49,6 +52,21 @@ def test_it_sees_a_picture(seen: Watch) -> None:
     logging.getLogger("darkroom").warning("got %s", base64.b64encode(png()).decode())
     assert len(seen.leaks) == 1
 
+
+@dataclasses.dataclass
+class Careless:
+    """What one would write without a thought."""
+
+    headers: dict[str, str]
+
+
+def test_it_sees_what_a_value_shows(seen: Watch) -> None:
+    secret = Secret("a-fourth-key-that-must-not-leak")
+    seen.show(Call(method="GET", url=URL("https://a.example/"), headers=secret.bearer()))
+    assert Call in seen.shown
+    assert not seen.leaks
+    seen.show(Careless(secret.bearer()))
+    assert len(seen.leaks) == 1
 
 def test_it_sees_a_private_key(seen: Watch) -> None:
     from plugins.signing.keys import generate

@@ -73,7 +73,7 @@ class Call:
 
     method: str
     url: URL
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # a key is among them
     json: object = None
     parts: Sequence[Part] = ()
     wait: float = 0.0
@@ -144,7 +144,7 @@ class Reply:
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Data = b""
+    body: Data = field(default=b"", repr=False)  # a picture may be in it
     ended: bool = False
 
     @cached_property

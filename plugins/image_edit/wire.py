@@ -92,10 +92,10 @@ class Upload:
 class Form:
     """What a client sent: JSON's top level, or a multipart form's text fields and files in order."""
 
-    fields: Mapping[str, Any]
+    fields: Mapping[str, Any] = field(repr=False)  # pictures are among them
     uploads: Sequence[Upload] = ()
     multipart: bool = False
-    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # every value of each text field
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)  # every value of each text field
 
 
 async def read_form(request: Request, limit: int) -> Form:

@@ -26,12 +26,12 @@ _NAMES = {VALID: "valid", INVALID: "invalid", INCOMPLETE: "incomplete"}
 class Evidence:
     """What is at hand. `keys` are the ones that are trusted, None where none was given."""
 
-    images: Sequence[bytes] = ()
-    saved: Sequence[bytes] = ()  # receipts and answers
+    images: Sequence[bytes] = field(default=(), repr=False)
+    saved: Sequence[bytes] = field(default=(), repr=False)  # receipts and answers
     keys: Sequence[Known] | None = None
-    request: bytes | None = None
-    references: Sequence[bytes] = ()
-    mask: bytes | None = None
+    request: bytes | None = field(default=None, repr=False)
+    references: Sequence[bytes] = field(default=(), repr=False)
+    mask: bytes | None = field(default=None, repr=False)
     prompt: str | None = None
     salt: str | None = None
     nonce: str | None = None

@@ -42,7 +42,7 @@ class SavedEvent:
     repeated: list[Shown]
     claim: object = None  # the envelope in its `darkroom_event`
     receipt: object = None
-    salt: object = None
+    salt: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Whole:
     """An answer in JSON."""
 
     receipt: object
-    salt: object
+    salt: object = field(repr=False)
     pictures: list[Shown]
 
 
