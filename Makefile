@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo stop test check environments bench bench-signing lock clean
+.PHONY: demo stop test check environments bench bench-signing audit release lock clean
 
 # What runs: the proxy and its sandbox, from the lock.
 $(VENV)/run.done: requirements.lock pyproject.toml
@@ -42,7 +42,7 @@ stop: $(VENV)/run.done
 environments: $(VENV)/dev.done $(VENV)/node.done $(VENV)/clients.done
 
 test: $(VENV)/dev.done $(VENV)/node.done $(VENV)/clients.done check
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 check: $(VENV)/dev.done
 	$(BIN)/ruff check
@@ -52,11 +52,32 @@ check: $(VENV)/dev.done
 bench: $(VENV)/run.done
 	$(BIN)/python -m benchmarks.passthrough $(BENCH)
 
+$(VENV)/release.done: requirements-release.lock | $(VENV)/run.done
+	$(PYTHON) -m venv $(VENV)/release
+	$(VENV)/release/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-release.lock
+	@touch $@
+
+# Whether something that the locks pin is known to be faulty. What nothing could be learnt of fails it too.
+audit: $(VENV)/release.done
+	failed=; for lock in requirements*.lock; do echo "$$lock"; \
+		$(VENV)/release/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off $(AUDIT) -r $$lock || failed=1; done; test -z "$$failed"
+
+# dist/: the wheel, the source, what an installation of them consists of (a CycloneDX SBOM, taken from one), and their digests.
+release: $(VENV)/dev.done $(VENV)/release.done
+	rm -rf dist $(VENV)/installed
+	$(BIN)/python -m hatchling build
+	$(BIN)/python -m uv venv --quiet --no-project --python $(BIN)/python $(VENV)/installed
+	$(BIN)/python -m uv pip install --quiet --python $(VENV)/installed --constraint requirements.lock "$$(ls dist/*.whl)[sandbox,origin]"
+	$(VENV)/installed/bin/darkroom check
+	$(VENV)/release/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/darkroom.cdx.json $(VENV)/installed
+	cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
 # Pinned with hashes, for every platform; without the registry's address, so that any mirror serves.
 LOCK := $(BIN)/python -m uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet
 lock: $(VENV)/dev.done
 	$(LOCK) --extra sandbox --extra origin --group build pyproject.toml -o requirements.lock
 	$(LOCK) --extra sandbox --extra origin --group build --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --group release -o requirements-release.lock
 	$(LOCK) --group clients -o requirements-clients.lock
 
 # What a signature costs in CPU; "--write" keeps the figures in benchmarks/README.md.
