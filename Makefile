@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo stop test check environments bench bench-signing audit release lock clean
+.PHONY: demo stop test check environments bench bench-signing soak audit release lock clean
 
 # What runs: the proxy and its sandbox, from the lock.
 $(VENV)/run.done: requirements.lock pyproject.toml
@@ -83,6 +83,10 @@ lock: $(VENV)/dev.done
 # What a signature costs in CPU; "--write" keeps the figures in benchmarks/README.md.
 bench-signing: $(VENV)/run.done
 	$(BIN)/python -m benchmarks.signing $(BENCH)
+
+# Half an hour of good and hostile traffic at once; "--write" keeps the figures in benchmarks/README.md.
+soak: $(VENV)/dev.done
+	$(BIN)/python -m benchmarks.soak $(BENCH)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

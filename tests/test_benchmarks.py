@@ -21,6 +21,7 @@ from benchmarks.passthrough.meters import allowed, family
 from benchmarks.passthrough.tables import Figures, ratios, spread, table
 from benchmarks.passthrough.targets import UPSTREAM, Broken, Command, Started
 from benchmarks.passthrough.workloads import WORKLOADS
+from benchmarks.soak.__main__ import soak
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "benchmarks.passthrough"]
@@ -137,3 +138,10 @@ def test_what_a_signature_costs_is_told() -> None:
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| the ")]
     assert len(rows) == 6
     assert all(float(row[2]) > 0 for row in rows)
+
+
+async def test_a_short_soak_loses_nothing() -> None:
+    table, wrong = await soak(0.03)
+    assert not [one for one in wrong if not one.startswith("memory grew")]  # which it does before it is warm
+    assert re.search(r"\| good \| picture from a link \| [1-9]", table)
+    assert re.search(r"\| hostile \| framing \| [1-9]", table)
