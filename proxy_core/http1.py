@@ -7,16 +7,40 @@ from collections.abc import Iterable
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, MultiMapping
 
 _LINE = 64 * 1024  # one line of a head
 _HEAD = 256 * 1024  # an answer's head, with those of the interim answers before it
 _FIELDS = 128  # lines of a head
 _INTERIM = 64  # answers before the final one
-_FRAMING = 64 * 1024  # what may stand between two pieces of a chunked body, or follow the last: extensions, trailers
+FRAMING = 64 * 1024  # what may stand between two pieces of a chunked body, or follow the last: extensions, trailers
 
+_COUNT = re.compile(r"[0-9]{1,19}")  # fewer bytes than a 64-bit number can count, so that it wraps around nowhere
+HOST = re.compile(r"([A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")  # RFC 9112 3.2
 _TOKENS = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 5.6.2
 _TARGET = re.compile(r"[^\x00-\x20\x7f]+")
+
+
+def unclear(method: str, version: tuple[int, int], fields: MultiMapping[str]) -> str | None:
+    """Why a request that was parsed may be read otherwise by whoever comes next, or None.
+
+    llhttp takes any version of one digit each, any coding before the last, an empty one for none, and any Host.
+    """
+    if version not in ((1, 1), (1, 0)):
+        return "its version is neither HTTP/1.1 nor HTTP/1.0"
+    if method == "CONNECT":
+        return "CONNECT is not served here"
+    codings = fields.getall("Transfer-Encoding", None)
+    if codings is not None and (version == (1, 0) or [coding.lower() for coding in codings] != ["chunked"]):
+        # Any other coding would be dropped as hop-by-hop, and its bytes be passed off as the body.
+        return "its Transfer-Encoding is not just 'chunked', or it is one of HTTP/1.0"
+    lengths = fields.getall("Content-Length", ())
+    if len(lengths) + (codings is not None) > 1 or not all(map(_COUNT.fullmatch, lengths)):
+        return "its Content-Length is not one number of up to 19 digits"
+    hosts = fields.getall("Host", ())
+    if len(hosts) > 1 or not all(map(HOST.fullmatch, hosts)):
+        return "its Host is not one host"
+    return None
 
 
 def request_head(method: str, target: str, fields: Iterable[tuple[str, str]]) -> bytes:
@@ -151,6 +175,8 @@ class AnswerParser:
         elif codings is not None and (version == "1.0" or [coding.lower() for coding in codings] != ["chunked"]):
             # Any other coding would be dropped as hop-by-hop, and its bytes be passed off as the body.
             raise BadAnswer("its Transfer-Encoding is not just 'chunked'")
+        elif not all(map(_COUNT.fullmatch, fields.getall("Content-Length", ()))):
+            raise BadAnswer("its Content-Length is not a number of up to 19 digits")
         elif self._bodiless or self.status in (204, 304):
             self.complete = True
         elif codings is None and "Content-Length" not in fields:
@@ -168,8 +194,8 @@ class AnswerParser:
             self._framing = 0
         elif not self.complete:
             self._framing += len(data)
-            if self._framing > _FRAMING:
-                raise BadAnswer(f"more than {_FRAMING} bytes of chunk extensions or trailers")
+            if self._framing > FRAMING:
+                raise BadAnswer(f"more than {FRAMING} bytes of chunk extensions or trailers")
 
     # What llhttp calls.
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 
 from .chain import answer
 from .config import Limits
 from .errors import BodyTimeout, ClientError, Overloaded, ProxyError
+from .http1 import FRAMING, unclear
 
 log = logging.getLogger("darkroom")
 
@@ -102,6 +105,68 @@ class HttpServer(web.Server):
             self._change.set_result(None)
 
 
+class _Parser:
+    """aiohttp's parser of requests, and what it lacks.
+
+    It refuses what is `unclear`, and ends a body whose framing breaks, which aiohttp would leave open. Two kinds of request are
+    the last of their connection: after a chunked body aiohttp takes the last line of its trailers for a header of the next
+    request, and after one that asks for another protocol it loses what came with it.
+    """
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+        self._payload: Any = None  # of the latest request
+        self._seen = 0  # bytes of it when last looked at
+        self._framing = 0  # bytes since then
+        self._broken = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def feed_data(self, data: bytes) -> tuple[Sequence[Any], bool, bytes]:
+        """Raises HttpProcessingError."""
+        if self._broken:
+            return (), False, b""  # of a connection that closes
+        try:
+            messages, upgraded, tail = self._parser.feed_data(data)
+            clear = [(self._clear(message), payload) for message, payload in messages]
+        except HttpProcessingError as error:
+            self._broken = True
+            if self._reading:
+                self._break(error.message)
+                return (), False, b""  # told by whoever reads the body
+            raise
+        if clear:
+            self._payload, self._seen, self._framing = clear[-1][1], 0, 0
+        elif self._reading:
+            self._bound(len(data))
+        return clear, upgraded, tail
+
+    @property
+    def _reading(self) -> bool:
+        return self._payload is not None and not self._payload.is_eof()
+
+    @staticmethod
+    def _clear(message: Any) -> Any:
+        why = unclear(message.method, message.version, message.headers)
+        if why is not None:
+            raise BadHttpMessage(why)
+        return message._replace(should_close=True) if message.chunked or message.upgrade else message
+
+    def _bound(self, size: int) -> None:
+        if self._payload.total_bytes != self._seen:
+            self._seen, self._framing = self._payload.total_bytes, 0
+            return
+        self._framing += size
+        if self._framing > FRAMING:
+            self._broken = True
+            self._break(f"more than {FRAMING} bytes of chunk extensions or trailers")
+
+    def _break(self, why: str) -> None:
+        self._payload.set_exception(web.RequestPayloadError(why.partition("\n")[0].rstrip(": ")))
+        self._payload.feed_eof()
+
+
 class _HttpProtocol(web.RequestHandler):
     """One connection.
 
@@ -114,6 +179,7 @@ class _HttpProtocol(web.RequestHandler):
     def __init__(self, server: HttpServer, **more: Any) -> None:
         super().__init__(server, **more)
         self._server = server
+        self._parser: Any = _Parser(self._parser)
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_began: float | None = None
         self.head_time = 0.0  # seconds that the latest head took to come
@@ -190,7 +256,10 @@ class _HttpProtocol(web.RequestHandler):
             shaped = ClientError(f"this is not a valid HTTP request: {reason}", status=status, code="invalid_http")
         response = answer(shaped, "")
         http = web.Response(
-            status=status, body=response.body.contiguous(), content_type="application/json", headers={"Server": "darkroom"}
+            status=status,
+            body=response.body.contiguous(),
+            content_type="application/json",
+            headers={"Server": "darkroom", "Connection": "close"},
         )
         http.force_close()
         return http

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import aclosing
 from typing import Any
@@ -11,12 +12,12 @@ import orjson
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_writer import StreamWriter
-from multidict import CIMultiDict
-from yarl import URL
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from .chain import answer
 from .config import Limits
 from .errors import BodyTimeout, ClientError, ProxyError, TooLarge
+from .http1 import HOST
 from .message import Body, Data, Exchange, Request, Response, Tunnel
 from .protocol import HttpServer
 from .tunnel import Line, relay
@@ -24,12 +25,14 @@ from .tunnel import Line, relay
 
 def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Request:
     """A Request whose body is still on its way."""
-    target = http.raw_path
-    if "://" in target.partition("?")[0]:  # absolute-form, RFC 9112 3.2.2: what a client sends to a forward proxy
-        url = URL(target, encoded=True)
-        target = url.raw_path_qs
-    elif not target.startswith("/"):
-        raise ClientError("the request target is not a path", code="invalid_path")
+    target, headers = http.raw_path, http.headers
+    if "#" in target:  # no part of a request: some servers would cut it off, and some would not
+        raise ClientError("the request target has a fragment", code="invalid_path")
+    if not target.startswith("/"):
+        authority, target = _absolute(target)
+        changed = CIMultiDict(headers)
+        changed["Host"] = authority
+        headers = CIMultiDictProxy(changed)
     body = Body()
     if http.body_exists:
         length = http.headers.get("Content-Length")
@@ -38,7 +41,18 @@ def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Reques
             raise TooLarge(f"the body has {size} bytes; the limit is {limits.body} (proxy.limits.body)")
         if size != 0:
             body = Body.stream(_Incoming(http, exchange, limits), size)
-    return Request(exchange=exchange, method=http.method, target=target, headers=http.headers, body=body)
+    return Request(exchange=exchange, method=http.method, target=target, headers=headers, body=body)
+
+
+_ABSOLUTE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?]*)(.*)", re.DOTALL)
+
+
+def _absolute(target: str) -> tuple[str, str]:
+    """(authority, path and query) of what a client sends to a forward proxy; Host then counts for nothing, RFC 9112 3.2.2."""
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None or HOST.fullmatch(found[1]) is None:
+        raise ClientError("the request target is not a path", code="invalid_path")
+    return found[1], found[2] if found[2].startswith("/") else f"/{found[2]}"
 
 
 class _Incoming:
@@ -80,7 +94,7 @@ class _Incoming:
 
     async def _continue(self) -> None:
         self._expects = False
-        if self._http.headers["Expect"].lower() == "100-continue":
+        if self._http.headers["Expect"].lower() == "100-continue" and self._http.version >= (1, 1):
             await self._http.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self._http.writer.output_size = 0  # an interim answer is not part of the final one
 
@@ -136,7 +150,8 @@ class Writer:
         return None
 
     async def _upgrade(self, response: Response, upstream: Tunnel) -> str | None:
-        headers = CIMultiDict({**response.headers, "Connection": "Upgrade", "Upgrade": "websocket"})
+        headers = CIMultiDict(response.headers)
+        headers.update({"Connection": "Upgrade", "Upgrade": "websocket"})
         headers["X-Request-ID"] = self._exchange.id
         self.http = web.StreamResponse(status=101, headers=headers)
         await self.http.prepare(self._request)
