@@ -7,6 +7,7 @@ witness that shares no line with the proxy and takes no byte that could be read 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ import pytest_asyncio
 
 from proxy_core.testing import running
 from tests.framing import GROUPS, SMUGGLED, Sent, Vector
-from tests.witness import Client, Message, Witness, read_answers, witnessing
+from tests.framing_answers import ANSWERS, CUT, Answered
+from tests.witness import Ambiguous, Client, Message, Witness, read_answers, witnessing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,14 +27,26 @@ DRIPPED = 500  # bytes of a vector that is sent byte by byte, too
 READ = b"/v1/chat/completions"  # where image_edit reads the body before it decides; elsewhere it streams
 
 
-def ok(request: Message) -> bytes:
-    body = b'{"object": "witnessed"}'
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-    return head if request.start[0] == b"HEAD" else head + body
+@dataclass
+class Script:
+    """What the witness answers: what it is told where somebody asks for /v1/hostile, else that it has seen."""
+
+    hostile: Answered | None = None
+
+    def __call__(self, request: Message, transport: asyncio.Transport) -> None:
+        if request.start[1] == b"/v1/hostile" and self.hostile is not None:
+            transport.write(self.hostile.data)
+            if self.hostile.closes:
+                transport.close()
+            return
+        body = b'{"object": "witnessed"}'
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        transport.write(head if request.start[0] == b"HEAD" else head + body)
 
 
 @dataclass
 class Room:
+    script: Script
     witness: Witness
     port: int
     well: Client
@@ -49,7 +63,8 @@ class Room:
 async def room() -> AsyncIterator[Room]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("proxy_core.protocol.LINGER", 0.01)  # a refused body that is never sent is not waited for
-        async with witnessing(ok) as witness:
+        script = Script()
+        async with witnessing(script) as witness:
             proxy = {
                 "plugins": ["access_log", "image_edit", "openai_compatible"],
                 "limits": {"body": LIMIT},
@@ -59,7 +74,7 @@ async def room() -> AsyncIterator[Room]:
             async with running({"proxy": proxy, "plugins": plugins}) as url:
                 assert url.port is not None
                 well = await Client.connect(url.port)
-                yield Room(witness, url.port, well)
+                yield Room(script, witness, url.port, well)
                 well.close()
 
 
@@ -109,4 +124,33 @@ async def test_a_request_has_one_meaning_or_is_refused(room: Room, vector: Vecto
         await judge(room, vector, read=False, dripping=dripping)
         if b"POST /v1/x " in vector.data:
             await judge(room, vector, read=True, dripping=dripping)
+    await room.is_well()
+
+
+@pytest.mark.parametrize(
+    "vector", [pytest.param(one, id=f"{group}-{one.id}") for group, vectors in ANSWERS.items() for one in vectors]
+)
+async def test_an_answer_is_clean_or_none(room: Room, vector: Answered) -> None:
+    """And whoever asks next, on the same connection or another, is given the answer to what it asked."""
+    room.witness.forget()
+    room.script.hostile = vector
+    client = await Client.connect(room.port)
+    asked = f"{vector.method} /v1/hostile HTTP/1.1\r\nHost: h\r\n\r\n"
+    await client.send(asked.encode() + b"GET /v1/next HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    said = await client.to_end()
+    assert b"evil" not in said.lower()
+    if vector.status == CUT:
+        with pytest.raises(Ambiguous, match="half a body"):
+            read_answers(said, vector.method)
+        room.witness.take()
+    else:
+        answer, after = read_answers(said, vector.method, "GET")
+        assert answer.start == (str(vector.status).encode(),)
+        if vector.status == 502:
+            assert json.loads(answer.body)["error"]["code"] == "invalid_upstream_reply"
+            assert answer.all(b"x-should-retry") == [b"false"]
+        else:
+            assert answer.body == vector.body
+        assert json.loads(after.body) == {"object": "witnessed"}
+        assert [one.start[1] for one in room.witness.take()] == [b"/v1/hostile", b"/v1/next"]
     await room.is_well()

@@ -144,7 +144,7 @@ class Seen:
     open: bool = True
 
 
-Answering = Callable[[Message], bytes]
+Answering = Callable[[Message, asyncio.Transport], None]
 
 
 class _Line(asyncio.Protocol):
@@ -176,7 +176,7 @@ class _Line(asyncio.Protocol):
         if self._left:
             # The proxy asks one thing at a time: whatever follows a request before its answer was smuggled.
             self.seen.faults.append(f"bytes after a request: {self._left[:300]!r}")
-        self.transport.write(self._witness.answer(message))
+        self._witness.answer(message, self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.seen.open = False
