@@ -26,7 +26,7 @@ from tests.witness import Ambiguous, Client, Message, Witness, read_answers, wit
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMIT = 65536  # bytes of a body
-DRIPPED = 500  # bytes of a vector that is sent byte by byte, too
+DRIPPED = 300  # bytes of a vector that is sent byte by byte, too
 READ = b"/v1/chat/completions"  # where image_edit reads the body before it decides; elsewhere it streams
 
 
