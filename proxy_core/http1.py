@@ -154,7 +154,7 @@ class AnswerParser:
             raise BadAnswer(str(error)) from None
         status = self.status = parser.get_status_code()
         version = parser.get_http_version()
-        if not self._parsed or status < 100 or version not in ("1.1", "1.0"):
+        if not self._parsed or not 100 <= status < 600 or version not in ("1.1", "1.0"):
             raise BadAnswer("its first line is not one of HTTP/1.1")
         if len(self._lines) > _FIELDS:
             raise BadAnswer(f"its head has more than {_FIELDS} lines")
@@ -163,8 +163,9 @@ class AnswerParser:
             if self._interim > _INTERIM:
                 raise BadAnswer(f"more than {_INTERIM} interim answers")
             return
-        self.fields = CIMultiDictProxy(CIMultiDict(self._lines))
-        self._frame(self.fields, version)
+        fields = CIMultiDictProxy(CIMultiDict(self._lines))
+        self._frame(fields, version)
+        self.fields = fields  # not before: who waits for them takes the head for good
 
     def _frame(self, fields: CIMultiDictProxy[str], version: str) -> None:
         """How long the body is."""

@@ -144,7 +144,7 @@ class Seen:
     open: bool = True
 
 
-Answering = Callable[[Message], bytes]
+Answering = Callable[[Message, asyncio.Transport], None]
 
 
 class _Line(asyncio.Protocol):
@@ -161,6 +161,7 @@ class _Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._witness.received += len(data)
+        self._witness.news.set()
         self.seen.data += data
         self._left += data
         try:
@@ -176,7 +177,7 @@ class _Line(asyncio.Protocol):
         if self._left:
             # The proxy asks one thing at a time: whatever follows a request before its answer was smuggled.
             self.seen.faults.append(f"bytes after a request: {self._left[:300]!r}")
-        self.transport.write(self._witness.answer(message))
+        self._witness.answer(message, self.transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.seen.open = False
@@ -190,6 +191,7 @@ class Witness:
         self.answer = answer
         self.lines: list[_Line] = []
         self.ended = asyncio.Event()
+        self.news = asyncio.Event()
         self.url = ""
         self.received = 0  # bytes
 
@@ -208,6 +210,13 @@ class Witness:
         self.lines = [line for line in self.lines if line.seen.open and not line.seen.faults]
         for line in self.lines:
             line.seen.requests = []
+
+    async def until_more(self, than: int) -> None:
+        """Wait until more bytes have come in all."""
+        async with asyncio.timeout(5):
+            while self.received <= than:
+                self.news.clear()
+                await self.news.wait()
 
     async def until_cut(self) -> None:
         """Wait until no connection is in the midst of a request."""
