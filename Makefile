@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo stop test check environments bench bench-signing soak audit release lock clean
+.PHONY: demo stop test check environments fuzz bench bench-signing soak audit release lock clean
 
 # What runs: the proxy and its sandbox, from the lock.
 $(VENV)/run.done: requirements.lock pyproject.toml
@@ -32,6 +32,13 @@ $(VENV)/node.done: $(VENV)/dev.done tests/clients/node/package-lock.json
 		PATH="$$node/bin:$$PATH" node "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --silent
 	@touch $@
 
+# What looks for inputs that break a reader, in an environment of its own.
+$(VENV)/fuzz.done: requirements-fuzz.lock pyproject.toml | $(VENV)/run.done
+	$(PYTHON) -m venv $(VENV)/fuzz
+	$(VENV)/fuzz/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	$(VENV)/fuzz/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 demo: $(VENV)/run.done
 	@$(BIN)/darkroom demo $(if $(IMAGE),--image "$(IMAGE)")
 
@@ -47,6 +54,12 @@ test: $(VENV)/dev.done $(VENV)/node.done $(VENV)/clients.done check
 check: $(VENV)/dev.done
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+# Every target for SECONDS, one after another; TARGETS="form http1" are some of them. A finding stops it, and is in a file.
+SECONDS := 30
+TARGETS := dialects form data_url config verifier http1 picture events
+fuzz: $(VENV)/fuzz.done
+	@set -e; for target in $(TARGETS); do echo "== $$target"; $(VENV)/fuzz/bin/python -m fuzz $$target --seconds $(SECONDS); done
 
 # Needs wrk, and nginx for its line of the table; BENCH="--quick", or "--write" to keep the figures in benchmarks/README.md.
 bench: $(VENV)/run.done
@@ -79,6 +92,7 @@ lock: $(VENV)/dev.done
 	$(LOCK) --extra sandbox --extra origin --group build --group dev pyproject.toml -o requirements-dev.lock
 	$(LOCK) --group release -o requirements-release.lock
 	$(LOCK) --group clients -o requirements-clients.lock
+	$(LOCK) --extra sandbox --extra origin --group build --group fuzz pyproject.toml -o requirements-fuzz.lock
 
 # What a signature costs in CPU; "--write" keeps the figures in benchmarks/README.md.
 bench-signing: $(VENV)/run.done

@@ -316,10 +316,17 @@ class _Closing:
             self._close()
 
 
+_CODINGS = 4  # each may be a whole body's work; nobody needs two
+
+
 async def decode(data: Data, encoding: str, memory: Lease, *, limit: int) -> Data:
     """`data` without its Content-Encoding, within `limit` bytes. Raises ClientError (400, 415) or TooLarge (413)."""
     # RFC 9110 8.4: in the order in which they were applied.
-    for name in reversed([part.strip().lower() for part in encoding.split(",") if part.strip()]):
+    names = [part.strip().lower() for part in encoding.split(",") if part.strip()]
+    if len(names) > _CODINGS:
+        what = f"the body is encoded {len(names)} times over; at most {_CODINGS} are undone"
+        raise ClientError(what, code="invalid_encoding")
+    for name in reversed(names):
         if name == "identity":
             continue
         if name not in ("gzip", "x-gzip", "deflate"):

@@ -205,7 +205,7 @@ WHERE = "messages[1].content"
         ({"type": "image_url", "image_url": {"url": {"url": URL_A}}}, f"{WHERE}[1].image_url.url"),
         ({"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}, f"{WHERE}[1].image_url.url"),
         ({"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}, f"{WHERE}[1].image_url.url"),
-        ({"type": "input_image", "file_id": "x"}, f"{WHERE}[1].image_url"),
+        ({"type": "input_image", "file_id": "x"}, f"{WHERE}[1].file_id"),
         ({"type": "image"}, f"{WHERE}[1]"),
         ({"type": "image", "base64": 5}, f"{WHERE}[1].base64"),
         ({"type": "image", "data": {}}, f"{WHERE}[1].data"),

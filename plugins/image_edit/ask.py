@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from .wire import Form
 Extra = Mapping[str, object]
 
 PROMPT_LENGTH = 32_000  # characters, as at OpenAI
+MOST_PICTURES = 256  # in one place; no model takes as many, and each costs time to read
 LINK_LENGTH = 8192  # characters of a link; a longer one is a slip, or an attack
 
 
@@ -83,11 +84,22 @@ class Dialect(Protocol):
         """The answer of a client that streams."""
 
 
-def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], references: Sequence[Given], **more: Any) -> Ask:
-    """An Ask of a form's top-level `fields`, of which the dialect has `used` some itself. Raises ClientError."""
+def ask(
+    prompt: str,
+    fields: Mapping[str, Any],
+    *,
+    used: frozenset[str],
+    references: Sequence[Given],
+    spoken: str = "prompt",
+    **more: Any,
+) -> Ask:
+    """An Ask of a form's top-level `fields`, of which the dialect has `used` some itself. Raises ClientError.
+
+    `spoken` is the field in which the client's words stand.
+    """
     if len(prompt) > PROMPT_LENGTH:
         what = f"the prompt has {len(prompt)} characters; at most {PROMPT_LENGTH} are taken"
-        raise ClientError(what, param="prompt", code="string_above_max_length")
+        raise ClientError(what, param=spoken, code="string_above_max_length")
     options: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in fields.items():
@@ -96,7 +108,7 @@ def ask(prompt: str, fields: Mapping[str, Any], *, used: frozenset[str], referen
         if name in _READERS:
             options[name] = _READERS[name](value, name)
         else:
-            extra[name] = _TYPED[name](value, name) if name in _TYPED else value
+            extra[name] = _TYPED[name](value, name) if name in _TYPED else _shallow(value, name)
     return Ask(prompt=prompt, references=tuple(references), options=options, extra=extra, **more)
 
 
@@ -127,7 +139,9 @@ def integer(value: object, param: str) -> int:
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ClientError(f"{param} must be an integer, not {kind(value)}", param=param, code="invalid_type")
+        # JSON's reader makes a float of an integer that is too long for 64 bits.
+        given = "a number beyond 64 bits, or with a fraction" if isinstance(value, float) else kind(value)
+        raise ClientError(f"{param} must be an integer, not {given}", param=param, code="invalid_type")
     return value
 
 
@@ -159,6 +173,24 @@ def kind(value: object) -> str:
     """A JSON value's type in a client developer's words."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
     return "null" if value is None else names.get(type(value), "something else")
+
+
+_DEPTH = 64  # arrays and objects within one another; what is nested deeper than 254 could be read, and not be written again
+
+
+def _shallow(value: object, param: str) -> object:
+    """`value`, if it can be written as JSON again wherever a service wants it."""
+    level = [value]
+    for _ in range(_DEPTH):
+        level = [item for one in level for item in _inner(one)]
+        if not level:
+            return value
+    shown = param[:60]
+    raise ClientError(f"{shown} is nested more than {_DEPTH} deep", param=shown, code="invalid_value")
+
+
+def _inner(value: object) -> Collection[object]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _count(value: object, param: str) -> int:

@@ -24,6 +24,10 @@ _FEW = 1024
 LONG = 1024 * 1024  # byte work beyond this leaves the event loop
 
 
+# Formats whose header always tells the picture's size, in a place where it can be found without decoding anything.
+_MEASURED = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp"})
+
+
 def sniff(head: Data) -> str:
     """The media type of a file by its first 32 bytes, or "" if they begin no image format that we know.
 
@@ -192,8 +196,11 @@ class Image:
         return self._measured if min(self._measured) > 0 else None
 
     def bound(self, most: int) -> None:
-        """Raises ValueError if its header declares more than `most` pixels: who decodes it would be out of memory."""
-        if (pixels := self.pixels) is not None and pixels[0] * pixels[1] > most:
+        """Raises ValueError if its header declares more than `most` pixels, for who decodes it would be out of memory; or if it
+        does not tell, where every such file does."""
+        if (pixels := self.pixels) is None and self.media_type in _MEASURED:
+            raise ValueError("it is cut, or its header makes no sense")
+        if pixels is not None and pixels[0] * pixels[1] > most:
             raise ValueError(f"it declares {pixels[0]}x{pixels[1]} pixels; at most {most} are let through (max_pixels)")
 
     async def verify(self) -> str:
@@ -223,7 +230,7 @@ _HEADER = 4 * 1024 * 1024  # bytes in which a picture must have told its size: c
 
 def _measure(image: Image) -> tuple[int, int]:
     try:
-        found = imagesize.get_info(_Beginning(image))
+        found = imagesize.get_info(_Beginning(image), dpi=False, colors=False, channels=False)
     except (ValueError, struct.error, EOFError, IndexError, OverflowError, TypeError, KeyError):
         return -1, -1  # a header that makes no sense tells nothing
     turned = found.rotation in (5, 6, 7, 8)

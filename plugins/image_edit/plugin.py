@@ -39,7 +39,7 @@ from proxy_core import (
     hookimpl,
 )
 
-from .ask import Ask, Dialect, Given, job
+from .ask import Ask, Dialect, Given, job, kind
 from .catalogue import PATH as MODELS_PATH
 from .catalogue import Catalogue
 from .dialects.chat import Chat, Shape
@@ -192,8 +192,10 @@ class ImageEdit:
 
     def _unknown(self, name: object) -> ClientError:
         known = ", ".join(sorted(self._served)) or "none"
-        if not isinstance(name, str):
+        if name is None:
             return ClientError(f"model is missing; image models are {known}", param="model", code="missing_required_parameter")
+        if not isinstance(name, str):
+            return ClientError(f"model must be a string, not {kind(name)}", param="model", code="invalid_type")
         what = f"the model {name[:80]!r} is not served here, and no route leads on; image models are {known}"
         return NotFound(what, param="model", code="model_not_found")
 

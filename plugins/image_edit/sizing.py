@@ -18,6 +18,7 @@ _PIXELS = re.compile(r"([1-9][0-9]{0,4})[xX*]([1-9][0-9]{0,4})")
 _UNLIKE = 0.04  # of a ratio's logarithm: sides are rounded to whole steps
 _AS_LARGE = 0.45  # of an area's logarithm: "1K", "1.5K" and "2K" are further apart
 _RATIO = re.compile(r"([0-9]{1,4}(?:\.[0-9]+)?):([0-9]{1,4}(?:\.[0-9]+)?)")
+_EXTREME = 1e9  # a ratio that no model comes near to; beyond it, one can be 0 or infinite as a number
 
 
 def fit_size(fitting: Fitting, rules: Rules) -> None:
@@ -262,13 +263,17 @@ def _ratio(text: str) -> float:
     if match is None or not float(match[1]) or not float(match[2]):
         what = f"{text[:40]!r} is no aspect ratio; write one like '16:9'"
         raise ClientError(what, param="aspect_ratio", code="invalid_value")
-    return float(match[1]) / float(match[2])
+    return _quotient(match)
+
+
+def _quotient(match: re.Match[str]) -> float:
+    return min(max(float(match[1]) / float(match[2]), 1 / _EXTREME), _EXTREME)
 
 
 def ratio_of(text: str) -> float | None:
     """Width over height of "1024x768" or "4:3"; None for what is neither."""
     match = _PIXELS.fullmatch(text) or _RATIO.fullmatch(text)
-    return float(match[1]) / float(match[2]) if match and float(match[1]) and float(match[2]) else None
+    return _quotient(match) if match and float(match[1]) and float(match[2]) else None
 
 
 def _pixels(text: str) -> tuple[int, int] | None:

@@ -166,14 +166,28 @@ def _read_multipart(data: Data, boundary: str, limit: int) -> Form:
     return Form(fields={name: values[-1] for name, values in lists.items()}, uploads=uploads, multipart=True, lists=lists)
 
 
+# What a part's charset may be (RFC 7578 4.5). Java's clients say latin-1 unless told otherwise.
+_CHARSETS = {
+    **dict.fromkeys(("utf-8", "utf8", "us-ascii", "ascii"), "utf-8"),
+    **dict.fromkeys(("iso-8859-1", "latin-1", "latin1"), "iso-8859-1"),
+}
+
+
 def _add(
     head: multipart.MultipartSegment, chunks: list[bytes], lists: dict[str, list[str]], uploads: list[Upload]
 ) -> None:
-    name = head.name or ""
+    if not (name := head.name):
+        raise multipart.MultipartError("a part has no name")
+    if head.header("Content-Transfer-Encoding", "binary").strip().lower() not in ("7bit", "8bit", "binary"):
+        # Deprecated by RFC 7578 4.7, and no browser or SDK sends one; read as it stands, it would be another prompt.
+        raise multipart.MultipartError("a part has a Content-Transfer-Encoding; send its bytes as they are")
     if head.filename is not None or (head.content_type or "").startswith(("image/", "application/octet-stream")):
         uploads.append(Upload(name=name, filename=head.filename or "", image=Image(*chunks)))
     else:
-        lists.setdefault(name, []).append(b"".join(chunks).decode("utf-8"))
+        charset = _CHARSETS.get((head.charset or "utf-8").lower())
+        if charset is None:
+            raise multipart.MultipartError("a text field is in an unknown charset; send UTF-8")
+        lists.setdefault(name, []).append(b"".join(chunks).decode(charset))
 
 
 def event_pieces(data: Sequence[Data | Piece], *, event: str = "") -> list[Data | Piece]:

@@ -147,6 +147,7 @@ class Chat:
             fields,
             used=_USED | _WORDS_ALONE,
             references=references,
+            spoken="messages",
             mask=read_image_url(form.fields["mask"], "mask") if form.fields.get("mask") is not None else None,
             stream=stream,
             partial_images=count,

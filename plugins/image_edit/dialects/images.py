@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy_core import ClientError, Exchange
 
-from ..ask import Ask, Event, Extra, Given, Pieces, ask, boolean, checked, kind, previews, reference, text
+from ..ask import MOST_PICTURES, Ask, Event, Extra, Given, Pieces, ask, boolean, checked, kind, previews, reference, text
 from ..model import Job, Result
 from ..picture import Image
 from ..wire import Form, json_pieces
@@ -54,7 +54,7 @@ def _ask(form: Form, references: Sequence[Given], mask: Given | None, used: froz
     count, notes = previews(form.fields, stream=stream)
     if form.fields.get("response_format") == "url":
         notes += ("response_format is 'url', but the image itself is in b64_json: links expire and are not passed on",)
-    more = {"mask": mask, "stream": stream, "partial_images": count, "notes": notes}
+    more: dict[str, Any] = {"mask": mask, "stream": stream, "partial_images": count, "notes": notes}
     return ask(prompt, form.fields, used=used, references=references, **more)
 
 
@@ -64,6 +64,7 @@ def _uploaded(form: Form) -> tuple[list[Given], Given | None]:
     mask: Given | None = None
     for upload in form.uploads:
         if upload.name == "mask":
+            _only(mask)
             mask = checked(upload.image, "mask")
         elif _FILE_NAMES.fullmatch(upload.name):
             references.append(checked(upload.image, f"image[{len(references)}]"))
@@ -73,8 +74,16 @@ def _uploaded(form: Form) -> tuple[list[Given], Given | None]:
         if _FILE_NAMES.fullmatch(name):
             references += [reference(value, name) for value in values]
         elif name == "mask":
-            mask = reference(values[-1], name)
+            for value in values:
+                _only(mask)
+                mask = reference(value, name)
     return references, mask
+
+
+def _only(mask: Given | None) -> None:
+    """A second mask would be lost, and the picture paid for without it."""
+    if mask is not None:
+        raise ClientError("only one mask is taken", param="mask", code="invalid_value")
 
 
 def _listed(fields: Mapping[str, Any]) -> tuple[list[Given], Given | None]:
@@ -85,6 +94,9 @@ def _listed(fields: Mapping[str, Any]) -> tuple[list[Given], Given | None]:
         if value is None:
             continue
         listed = value if isinstance(value, list) else [value]
+        if len(listed) > MOST_PICTURES:
+            what = f"{name} has {len(listed)} pictures; at most {MOST_PICTURES} are read"
+            raise ClientError(what, param=f"{name}[{MOST_PICTURES}]", code="too_many_images")
         references += [_one(item, f"{name}[{i}]" if isinstance(value, list) else name) for i, item in enumerate(listed)]
     mask = fields.get("mask")
     return references, None if mask is None else _one(mask, "mask")

@@ -47,8 +47,9 @@ class Responses:
         """Prompt: the words of all user turns. References: the pictures of the latest one, or else the last picture that was
         made before it and stands in `input`: that is what "add a hat" is about."""
         fields = form.fields
-        if isinstance(fields.get("background"), str):  # a picture's, where it does not stand in the tool
-            fields = {**fields, "tools": [*(fields.get("tools") or []), {"type": _TOOL, "background": fields["background"]}]}
+        tool, others = _tool(fields.get("tools"))
+        if isinstance(fields.get("background"), str):
+            tool["background"] = fields["background"]  # the picture's; the API's own field of that name is a switch
         else:
             _check_kept("background", fields)
         for name in _KEPT.keys() - {"background"}:
@@ -57,8 +58,9 @@ class Responses:
         prompt = "\n".join(lines)
         if not prompt.strip():
             raise ClientError("no user message has any text, so there is no prompt", param="input", code="missing_prompt")
-        tool, others = _tool(fields.get("tools"))
-        mask = tool.pop("input_image_mask", None) or fields.get("mask")
+        mask, where = tool.pop("input_image_mask", None), "input_image_mask"
+        if mask is None:
+            mask, where = fields.get("mask"), "mask"
         stream = boolean(fields.get("stream"), "stream")
         count, notes = previews({"partial_images": tool.pop("partial_images", fields.get("partial_images"))}, stream=stream)
         idle = sorted(name for name in fields.keys() & _WORDS_ALONE if fields[name] is not None)
@@ -68,7 +70,8 @@ class Responses:
             {**fields, **tool},
             used=_USED | _WORDS_ALONE | (_KEPT.keys() - tool.keys()),
             references=references,
-            mask=_mask(mask) if mask is not None else None,
+            spoken="input",
+            mask=_mask(mask, where) if mask is not None else None,
             stream=stream,
             partial_images=count,
             notes=(*notes, f"{', '.join(idle)}: for words alone, not for pictures; not used") if idle else notes,
@@ -137,9 +140,8 @@ def _tool(tools: object) -> tuple[dict[str, Any], str]:
     return found, ", ".join(sorted({str(tool.get("type"))[:40] for tool in tools if tool.get("type") != _TOOL}))
 
 
-def _mask(value: object) -> Given:
+def _mask(value: object, where: str) -> Given:
     """`{"image_url": ...}`, or its text alone."""
-    where = "input_image_mask"
     if isinstance(value, dict):
         value, where = value.get("image_url"), f"{where}.image_url"
     return reference(text(value, where), where)

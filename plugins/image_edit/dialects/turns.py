@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy_core import ClientError
 
-from ..ask import Given, kind, picture, reference, text
+from ..ask import MOST_PICTURES, Given, kind, picture, reference, text
 
 
 def read_words(content: object, where: str) -> list[str]:
@@ -42,6 +42,8 @@ def read_turn(content: object, where: str) -> tuple[list[str], list[Given]]:
             raise ClientError(f"{here} must be an object, not {kind(part)}", param=here, code="invalid_type")
         elif part.get("type") in ("text", "input_text"):
             texts.append(text(part.get("text"), f"{here}.text"))
+        elif len(references) == MOST_PICTURES:
+            raise ClientError(f"{where} has more than {MOST_PICTURES} pictures", param=here, code="too_many_images")
         else:
             references.append(_picture_part(part, here))
     return texts, references
@@ -50,6 +52,9 @@ def read_turn(content: object, where: str) -> tuple[list[str], list[Given]]:
 def _picture_part(part: Mapping[str, Any], where: str) -> Given:
     match part.get("type"):
         case "image_url" | "input_image":
+            if part.get("file_id") is not None and part.get("image_url") is None:
+                what = f"{where}.file_id: files are not kept here; send the picture as a data: URL or link"
+                raise ClientError(what, param=f"{where}.file_id", code="unsupported_parameter")
             return read_image_url(part.get("image_url"), f"{where}.image_url")
         case "image":
             return _image_block(part, where)

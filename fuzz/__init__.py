@@ -1,0 +1,1 @@
+"""Inputs of any kind for everything that reads foreign bytes, guided by what they reach: `python -m fuzz TARGET`."""
