@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -16,11 +17,13 @@ except ImportError:
 with atheris.instrument_imports(include=["proxy_core", "plugins", "multipart", "imagesize"]):
     from proxy_core.loader import installed
 
-    from .targets import TARGETS
+    from .targets import TARGETS, Target
 
     for point in installed().values():  # the config's reader imports them by name
         if isinstance(point, EntryPoint):
             point.load()
+
+from .mutate import changed
 
 TIMEOUT = 2  # seconds that no input may take, instrumented
 MEMORY = 1024  # MB
@@ -61,8 +64,19 @@ def main() -> None:
             f"-artifact_prefix={Path.cwd()}/{given.target}-",
             "-print_final_stats=1",
         ]
-        atheris.Setup([sys.argv[0], *options, str(corpus)], run)
+        more = {"custom_mutator": _mutator(target)} if target.json else {}
+        atheris.Setup([sys.argv[0], *options, str(corpus)], run, **more)
         atheris.Fuzz()
+
+
+def _mutator(target: Target) -> Callable[[bytes, int, int], bytes]:
+    words = [word for word in target.words if isinstance(word, str)]
+
+    def mutate(data: bytes, longest: int, seed: int) -> bytes:
+        new = changed(data, words, seed) if seed % 2 else None
+        return new if new is not None and len(new) <= longest else atheris.Mutate(data, longest)
+
+    return mutate
 
 
 def _tell(name: str, data: bytes) -> None:

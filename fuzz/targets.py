@@ -27,6 +27,7 @@ class Target:
     seeds: Callable[[], Iterable[bytes]]
     words: tuple[str | bytes, ...] = ()
     longest: int = 4096  # bytes of an input
+    json: bool = False  # inputs are, for the most part; half of the changes are to a value then
 
 
 def cut(data: bytes) -> list[bytes]:
@@ -190,7 +191,7 @@ def _answers() -> Iterator[bytes]:
 
 
 TARGETS: Mapping[str, Target] = {
-    "dialects": Target(_dialects, _asked, tuple(_FIELDS.split())),
+    "dialects": Target(_dialects, _asked, tuple(_FIELDS.split()), json=True),
     "form": Target(
         _form,
         _forms,
@@ -212,6 +213,7 @@ TARGETS: Mapping[str, Target] = {
         ("payloadType", "payload", "signatures", "keyid", "sig", "darkroom_receipt", "data: ", "b64_json", "choices", "[DONE]",
          "_type", "subject", "predicate", "digest", "sha256", "-----BEGIN PUBLIC KEY-----", "keys", "kty", "crv", "P-256"),
         longest=16_384,
+        json=True,
     ),
     "http1": Target(
         _http1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz import readers
+from fuzz import mutate, readers
 from fuzz.targets import TARGETS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +58,22 @@ def test_a_broken_promise_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "read_saved", broken)
     with pytest.raises(KeyError):
         TARGETS["verifier"].run(b"{}")
+
+
+def test_a_change_to_json_is_json_and_can_be_made_again() -> None:
+    words = ["n", "tools"]
+    seeds = [seed for name in ("dialects", "verifier") for seed in TARGETS[name].seeds()]
+    documents = [seed for seed in seeds if mutate.changed(seed, words, 1) is not None]
+    assert len(documents) > 10
+    made = [(document, number, mutate.changed(document, words, number)) for document in documents for number in range(50)]
+    for document, number, new in made:
+        assert new == mutate.changed(document, words, number)
+        if new is not None:  # a value that was put into itself has no text
+            json.loads(new[new[:1] not in (b"{", b"[") :])
+            TARGETS["dialects"].run(new)
+    assert len({new for _, _, new in made}) > len(made) / 2
+    assert mutate.changed(b"no JSON", words, 1) is None
+    assert mutate.changed(b"\0[" * 5000, words, 1) is None
 
 
 def test_make_knows_every_target() -> None:
