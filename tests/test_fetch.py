@@ -312,7 +312,7 @@ def test_ports() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("allow_hosts", [bad]) for bad in ("", "http://x/", "x:65536", "::1", "*", "*.x", "10.0.0.0/8", "10.1", "u@x")),
+        *(("allow_hosts", [bad]) for bad in ("", "http://x/", "x:65536", "b\u00fccher.example", "::1", "*", "*.x", "10.0.0.0/8", "10.1", "u@x")),
         *((name, bad) for name in ("total_timeout", "read_timeout", "connect_timeout") for bad in (0.0, -1.0, float("inf"))),
         *((name, 0) for name in ("max_bytes", "concurrency")),
         *(

@@ -71,7 +71,10 @@ HEADS = [
     ("image/heic", b"\x00\x00\x00\x18ftypheic"),
     ("image/heic", b"\x00\x00\x00\x18ftypheix"),
     ("image/heic", b"\x00\x00\x00\x18ftyphevc"),
+    ("image/heic", b"\x00\x00\x00\x18ftypheim"),
+    ("image/heic", b"\x00\x00\x00\x18ftypheis"),
     ("image/heic", b"\x00\x00\x00\x18ftypmif1"),
+    ("image/heic", b"\x00\x00\x00\x18ftypmsf1"),
 ]
 
 
@@ -98,6 +101,8 @@ def test_part_of_a_head_is_no_image(kind: str, head: bytes) -> None:
         b"%PDF-1.7",
         b'{"error": "x"}',
         b"RIFF\x10\x00\x00\x00WAVE",
+        b"XXXX\x10\x00\x00\x00WEBP",
+        b"\x00\x00\x00\x20XXXXavif",
         b"BM and so on, which is text",
         b"\x00\x00\x00\x20ftypisom",
         b"\x89PNG\n\x1a\n",  # what a transfer in text mode makes of a PNG

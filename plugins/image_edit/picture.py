@@ -233,8 +233,7 @@ def _measure(image: Image) -> tuple[int, int]:
         found = imagesize.get_info(_Beginning(image), dpi=False, colors=False, channels=False)
     except (ValueError, struct.error, EOFError, IndexError, OverflowError, TypeError, KeyError):
         return -1, -1  # a header that makes no sense tells nothing
-    turned = found.rotation in (5, 6, 7, 8)
-    return (found.height, found.width) if turned else (found.width, found.height)
+    return found.width, found.height  # turned already
 
 
 class _Beginning(io.RawIOBase):
@@ -257,7 +256,7 @@ class _Beginning(io.RawIOBase):
     def seek(self, offset: int, whence: int = 0) -> int:
         if whence == 2:
             self.read()
-        base = (0, self._place, len(self._made))[whence]
+        base = (0, self._place, min(len(self._made), _HEADER))[whence]
         self._place = max(0, base + offset)
         return self._place
 
