@@ -75,12 +75,12 @@ class AnswerParser:
     def __init__(self, method: str, *, upgrading: bool) -> None:
         self._bodiless = method == "HEAD"
         self._upgrading = upgrading
-        self._parser: Any = None  # an HttpResponseParser, once a head is whole
+        self._parser: Any  # an HttpResponseParser, once a head is whole
         self._begun = bytearray()  # of a head that comes in parts
         self._heads = 0  # bytes of heads so far
         self._interim = 0
-        self._lines: list[tuple[str, str]] = []
-        self._parsed = False  # a head, by llhttp's account
+        self._lines: list[tuple[str, str]]  # of the latest head
+        self._parsed: bool  # that head, by llhttp's account
         self._until_eof = False
         self._framing = 0  # bytes since the last of the body
         self._chunks: list[bytes] = []
@@ -88,7 +88,7 @@ class AnswerParser:
         self.status = 0
         self.fields: CIMultiDictProxy[str] | None = None  # once the final head is here
         self.complete = False
-        self.keep = False
+        self.keep: bool  # once a head is whole
 
     def feed(self, data: bytes) -> None:
         """Raises BadAnswer."""

@@ -21,7 +21,12 @@ from proxy_core.config import ProxyConfig
 from proxy_core.loader import installed, load_file, resolve
 from proxy_core.reference import field_docs
 from proxy_core.testing import loaded, running
+from tests.framing import GROUPS, Sent
+from tests.framing_answers import ANSWERS, CUT
 from tests.pictures import png
+from tests.test_addresses import ALLOWED, REFUSED
+from tests.test_fetch import BAD, GOOD
+from tests.test_hostile_answers import CASES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,3 +139,23 @@ def test_bytedances_page_names_every_model() -> None:
     text = (ROOT / "docs" / "providers" / "bytedance.md").read_text(encoding="utf-8")
     for model in MODELS:
         assert f"`{model}`" in text
+
+
+def test_the_batteries_are_counted() -> None:
+    links = sum(map(len, BAD.values()))
+    requests = [vector for group in GROUPS.values() for vector in group]
+    taken = [vector for vector in requests if isinstance(vector.becomes[0], Sent)]
+    answers = [answer for group in ANSWERS.values() for answer in group]
+    clean = [answer for answer in answers if answer.status not in (CUT, 502)]
+    text = (ROOT / "docs" / "threat-model.md").read_text().partition("## The batteries")[2]
+    rows = [[cell.strip() for cell in line.split("|")[2:5]] for line in text.splitlines() if line.startswith("|")]
+    assert rows[2:7] == [
+        [str(total), str(bad or ""), str(good or "")]
+        for total, bad, good in (
+            (len(REFUSED) + len(ALLOWED), len(REFUSED), len(ALLOWED)),
+            (links + len(GOOD), links, len(GOOD)),
+            (len(CASES), len(CASES), 0),
+            (len(requests), len(requests) - len(taken), len(taken)),
+            (len(answers), len(answers) - len(clean), len(clean)),
+        )
+    ]
