@@ -52,8 +52,8 @@ SUITES = {
             "proxy_core/upstream.py": (),
         },
         tests=(
-            "tests/test_http1.py", "tests/test_framing.py", "tests/test_client.py", "tests/test_upstream.py", "tests/test_server.py",
-            "tests/test_limits.py",
+            "tests/test_http1.py", "tests/test_framing.py", "tests/test_client.py", "tests/test_upstream.py",
+            "tests/test_server.py", "tests/test_limits.py",
         ),
     ),
 }
