@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -129,6 +131,27 @@ def test_an_answer_in_any_pieces(size: int) -> None:
     assert (parser.held, parser.take()) == (0, b"")
 
 
+def test_an_answer_cut_in_two_anywhere() -> None:
+    data = counted(b"hello", b"X-A: b")
+    for place in range(len(data)):
+        parser = fed(data[:place], data[place:])
+        assert (parser.complete, parser.take()) == (True, b"hello"), place
+
+
+def test_closed_it_is_let_go_of() -> None:
+    """llhttp's parser and this one hold each other, and no cycle may wait for the collector with a body in it."""
+    gc.collect()
+    gc.disable()
+    try:
+        parser = fed(counted(b"hello"))
+        gone = weakref.ref(parser)
+        parser.close()
+        del parser
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_a_body_is_taken_as_it_comes() -> None:
     parser = fed(OK + b"Content-Length: 4\r\n\r\na", b"b")
     assert (parser.held, parser.take(), parser.complete) == (2, b"ab", False)
@@ -225,6 +248,9 @@ def test_heads_are_bounded() -> None:
 
 def test_what_stands_between_chunks_is_bounded() -> None:
     head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+    fed(head, b"1;" + b"e" * (FRAMING - 2))
+    with pytest.raises(BadAnswer, match="bytes of chunk extensions or trailers"):
+        fed(head, b"1;" + b"e" * (FRAMING - 1))
     extension = b"1;" + b"e" * (FRAMING - 10)
     assert fed(head, *[part for _ in range(5) for part in (extension, b"\r\na\r\n")], b"0\r\n\r\n").complete
     with pytest.raises(BadAnswer, match="bytes of chunk extensions or trailers"):
@@ -233,6 +259,11 @@ def test_what_stands_between_chunks_is_bounded() -> None:
     assert fed(head, trailer, b"\r\n\r\n").complete
     with pytest.raises(BadAnswer, match="bytes of chunk extensions or trailers"):
         fed(head, trailer, b"t" * 30_000, b"t" * 30_000)
+
+
+def test_nonsense_behind_the_end_does_not_spoil_the_answer() -> None:
+    parser = fed(OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", b"0\r\n\r\n" + b"x" * (FRAMING + 1))
+    assert (parser.complete, parser.keep, parser.take()) == (True, False, b"ok")
 
 
 def test_trailers_are_no_headers() -> None:
@@ -265,8 +296,9 @@ def test_trailers_are_no_headers() -> None:
 )
 def test_what_is_no_answer(data: bytes, words: str) -> None:
     for size in (1, 1000):
-        with pytest.raises(BadAnswer, match=words):
+        with pytest.raises(BadAnswer, match=words) as caught:
             fed(*pieces(data, size))
+        assert words != "." or data[:12] != OK[:12] or "first line" not in str(caught.value)  # but what llhttp says
 
 
 def test_a_switch_that_was_asked_for() -> None:

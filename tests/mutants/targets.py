@@ -15,6 +15,13 @@ class Suite:
 _PAUSE = "when the event loop is free in between; the digest is the same"
 _MORE = "what is not looked at need not be read"
 
+_KNOWN = "llhttp itself knows that these have no body"
+_FIRST = "not 100 <= status < 600 or version not in ('1.1', '1.0')"
+_LONG = (
+    r"AnswerParser._parse_head: len(head) > _LINE and max(map(len, head.split(b'\r\n'))) > _LINE -> "
+    r"max(map(len, head.split(b'\r\n'))) > _LINE"
+)
+
 SUITES = {
     "fetch": Suite(
         files={
@@ -55,5 +62,20 @@ SUITES = {
             "tests/test_http1.py", "tests/test_framing.py", "tests/test_client.py", "tests/test_upstream.py",
             "tests/test_server.py", "tests/test_limits.py",
         ),
+        equivalent={
+            "proxy_core/http1.py": {
+                "AnswerParser.take: len(self._chunks) == 1 -> len(self._chunks) == 1 and False": "one copy less of a body",
+                "AnswerParser._feed_heads: max(0, seen - 3) -> 0": "what was looked through is not looked through again",
+                _LONG: "only a long head can have a long line",
+                f"AnswerParser._parse_head: not self._parsed or {_FIRST} -> {_FIRST}": "no head, no status",
+                "AnswerParser._frame: self._bodiless or self.status in (204, 304) -> self._bodiless": _KNOWN,
+                "AnswerParser._frame: without the element 204": _KNOWN,
+                "AnswerParser._frame: without the element 304": _KNOWN,
+                "AnswerParser._feed_body: without: self.keep = False": "a second answer has begun by then",
+                "AnswerParser._feed_body: without the element HttpParserUpgrade": "raised at a head, as far as is known",
+                "AnswerParser.on_header: not self._parsed -> not self._parsed or True": "the head's fields are a copy by then",
+                "AnswerParser._feed_heads: end < 0 -> end <= 0": "at 0 stands an empty head, which is refused either way",
+            },
+        },
     ),
 }
