@@ -116,8 +116,8 @@ class _Parser:
     def __init__(self, parser: Any) -> None:
         self._parser = parser
         self._payload: Any = None  # of the latest request
-        self._seen = 0  # bytes of it when last looked at
-        self._framing = 0  # bytes since then
+        self._seen: int  # bytes of it when last looked at
+        self._framing: int  # bytes since then
         self._broken = False
 
     def __getattr__(self, name: str) -> Any:

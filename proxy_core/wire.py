@@ -36,7 +36,7 @@ def receive(http: web.BaseRequest, exchange: Exchange, limits: Limits) -> Reques
     body = Body()
     if http.body_exists:
         length = http.headers.get("Content-Length")
-        size = int(length) if length is not None and length.isdigit() else None
+        size = int(length) if length is not None else None  # digits: else it is `unclear`
         if size is not None and size > limits.body:
             raise TooLarge(f"the body has {size} bytes; the limit is {limits.body} (proxy.limits.body)")
         if size != 0:

@@ -63,6 +63,13 @@ async def test_method_path_query_and_body_arrive_byte_for_byte(target: str) -> N
     assert "accept-encoding" not in sent
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE", "OPTIONS"])
+async def test_a_request_without_a_body_is_sent_without_one(method: str) -> None:
+    async with upstream(answering(OK)) as up, running(routed(up.url)) as url:
+        await exchange(port(url), raw(f"{method} /v1/x HTTP/1.1"))
+    assert fields(up.peers[0].head).keys() == {"host"}
+
+
 async def test_hop_by_hop_headers_stay_behind_both_ways() -> None:
     answer = (
         b"HTTP/1.1 200 OK\r\nConnection: X-Private, close\r\nX-Private: 1\r\nKeep-Alive: timeout=9\r\nX-Public: 2\r\n"
@@ -105,6 +112,31 @@ async def test_a_chunked_body_passes_and_100_continue_is_answered() -> None:
             assert response.status == 200
     assert up.peers[0].body.count(b"x") == 1_000_000
     assert "expect" not in fields(up.peers[0].head)
+
+
+@pytest.mark.parametrize(
+    ("expects", "version", "told"),
+    [("100-continue", "1.1", 1), ("100-Continue", "1.1", 1), ("100-continue", "1.0", 0), ("x", "1.1", 0), ("x", "1.0", 0)],
+)
+async def test_who_is_told_to_continue(expects: str, version: str, told: int) -> None:
+    async with upstream(answering(OK)) as up, running(routed(up.url)) as url:
+        body = b"a" * 200_000  # in several reads, of which one answers
+        answer = await exchange(port(url), raw(f"POST /v1/x HTTP/{version}\nExpect: {expects}\nContent-Length: 200000", body))
+    assert answer.count(b"HTTP/1.1 100 Continue\r\n\r\n") == told
+    assert b"HTTP/1.1 200 OK\r\n" in answer or b"HTTP/1.0 200 OK\r\n" in answer
+    assert up.peers[0].body == body
+
+
+async def test_bytes_that_are_no_chunks_are_no_body() -> None:
+    async with upstream(answering(OK)) as up, running(routed(up.url)) as url, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port(url))
+        writer.write(raw("POST /v1/x HTTP/1.1\nTransfer-Encoding: chunked", b"5\r\nhello\r\n"))
+        await up.accepted.wait()
+        writer.write(b"zz\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert error_of(answer)["code"] == "invalid_body"
 
 
 async def test_an_event_stream_arrives_event_by_event() -> None:
@@ -236,7 +268,7 @@ async def test_the_longest_prefix_wins_and_a_path_may_be_replaced() -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["/v1/../x", "/v1/a/../../x", "/v1/%2e%2e/x", "/v1/%252e%252e/x", "/v1/..%2fx", "/v1/..%5cx", "/v1/..;a/x"],
+    ["/v1/x#a", "/v1/../x", "/v1/a/../../x", "/v1/%2e%2e/x", "/v1/%252e%252e/x", "/v1/..%2fx", "/v1/..%5cx", "/v1/..;a/x"],
 )
 async def test_a_path_that_would_leave_its_route_is_refused(target: str) -> None:
     async with upstream(answering(OK)) as up, running(routed(up.url)) as url:

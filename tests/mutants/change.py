@@ -48,8 +48,8 @@ class _Finder:
             if not (node.name.startswith("__") and node.name.endswith(("repr__", "str__"))):
                 yield from self.block(node, "body", f"{where}.{node.name}".lstrip("."), None)
             return
-        if _is_words(node):
-            return
+        if _is_words(node) or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__slots__"):
+            return  # nor can a class that lives lose a slot
         lines = range(node.lineno, _header_end(node) + 1)
 
         def made(what: str, apply: Callable[[], None], line: int = node.lineno) -> Mutant:
@@ -199,7 +199,7 @@ def _is_constant_words(node: ast.expr) -> bool:
 
 def _is_attribute(node: ast.stmt, where: str) -> bool:
     """Of a plain class; a field without its default is a different signature, and no test would get as far as the guard."""
-    return bool(where) and isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) != "__slots__"
+    return bool(where) and isinstance(node, ast.Assign)
 
 
 def _is_condition(parent: ast.AST, node: ast.expr) -> bool:

@@ -55,12 +55,10 @@ SUITES = {
             "proxy_core/http1.py": (),
             "proxy_core/protocol.py": ("_Parser",),
             "proxy_core/wire.py": ("receive", "_absolute", "_Incoming"),
-            "proxy_core/client.py": (),
-            "proxy_core/upstream.py": (),
         },
         tests=(
-            "tests/test_http1.py", "tests/test_framing.py", "tests/test_client.py", "tests/test_upstream.py",
-            "tests/test_server.py", "tests/test_limits.py",
+            "tests/test_http1.py", "tests/test_protocol.py", "tests/test_framing.py", "tests/test_client.py",
+            "tests/test_upstream.py", "tests/test_server.py", "tests/test_limits.py",
         ),
         equivalent={
             "proxy_core/http1.py": {
