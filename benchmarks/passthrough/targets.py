@@ -10,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,13 +177,28 @@ class Started:
         line = command.make(folder, port, upstream)
         log = folder / "log"
         # A session of its own: Ctrl-C reaches the harness alone, which then ends what it started, children and all.
-        with log.open("wb") as out, on(cores):
+        with log.open("wb") as out, on(cores), _uninterrupted():  # between its start and the promise to end it
             process = subprocess.Popen(line, cwd=command.cwd, stdout=out, stderr=out, start_new_session=True)
-        self._stack.callback(end, process)
+            self._stack.callback(end, process)
         target = Target(command.name, command.title, port, process, log, command.logs)
         _await(target)
         target.pids = family(process.pid)
         return target
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Who interrupts meanwhile is heard at the end."""
+    came: list[int] = []
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in both}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _await(target: Target) -> None:
